@@ -1,0 +1,66 @@
+#include <weft/core/base/env.hpp>
+
+#include <charconv>
+#include <cstdlib>
+#include <string_view>
+
+#include <weft/core/base/check.hpp>
+
+namespace weft::inline v0::env {
+
+namespace {
+
+constexpr Variable kVariables[] = {
+    {"WEFT_NUM_THREADS", "threads that one process may use (default: its share of the cores)"},
+    {"WEFT_LOG_LEVEL", "trace, debug, info, warn, error or off (default: warn)"},
+    {"WEFT_CPU_LEVEL", "highest CPU level whose kernels are used: baseline, avx2, avx512, amx"},
+    {"WEFT_DETERMINISTIC", "1: results equal to the bit from run to run and across thread counts"},
+    {"WEFT_GOLDENS", "folder that the golden tests read instead of tests/goldens"},
+    {"WEFT_DATA", "folder that the samples read their data from"},
+    {"WEFT_TOKEN", "the job's secret, given to the ranks by the launcher"},
+    {"WEFT_TOKEN_FILE", "file with the job's secret, where no launcher is used on several hosts"},
+    {"WEFT_JOB_ID", "name of the job, given to the ranks by the launcher"},
+    {"WEFT_STORE", "address of the job's store, given to the ranks by the launcher"},
+    {"WEFT_COLLECTIVE_TIMEOUT", "seconds that a collective may wait for a rank (default: 600)"},
+    {"WEFT_JOIN_TIMEOUT", "seconds that ranks may take to find each other (default: 120)"},
+    {"WEFT_GRACE", "seconds between SIGTERM and SIGKILL (default: 10)"},
+    {"RANK", "this process's rank among all ranks"},
+    {"LOCAL_RANK", "this process's rank on its host"},
+    {"WORLD_SIZE", "number of ranks"},
+    {"LOCAL_WORLD_SIZE", "number of ranks on this host"},
+    {"MASTER_ADDR", "host of the job's store"},
+    {"MASTER_PORT", "port of the job's store"},
+};
+
+}  // namespace
+
+std::span<const Variable> known_variables() { return kVariables; }
+
+std::optional<std::string> get(const char* name) {
+  const char* value = std::getenv(name);
+  if (value == nullptr || *value == '\0') return std::nullopt;
+  return std::string(value);
+}
+
+std::optional<int64_t> get_int(const char* name, int64_t low, int64_t high) {
+  const auto text = get(name);
+  if (!text) return std::nullopt;
+  int64_t value = 0;
+  const char* end = text->data() + text->size();
+  const auto [stop, error] = std::from_chars(text->data(), end, value);
+  WEFT_CHECK(ArgumentError, error == std::errc() && stop == end && value >= low && value <= high,
+             "environment: {}={} is not a whole number from {} to {}", name, *text, low, high);
+  return value;
+}
+
+std::optional<bool> get_flag(const char* name) {
+  const auto text = get(name);
+  if (!text) return std::nullopt;
+  for (const std::string_view yes : {"1", "true", "yes", "on"})
+    if (*text == yes) return true;
+  for (const std::string_view no : {"0", "false", "no", "off"})
+    if (*text == no) return false;
+  detail::fail<ArgumentError>("environment: {}={} is not a flag; use 1 or 0", name, *text);
+}
+
+}  // namespace weft::inline v0::env
