@@ -3,6 +3,7 @@
 
 #include <csignal>
 #include <filesystem>
+#include <fstream>
 #include <stdexcept>
 
 #include <weft/tests/support/errors.hpp>
@@ -48,4 +49,29 @@ TEST_CASE("error texts are compared with their golden line") {
         std::string::npos);
   CHECK(compare_error_text("support_missing", "text").find("has no line") != std::string::npos);
   CHECK(replaced("/tmp/x/a /tmp/x/b", "/tmp/x", "DIR") == "DIR/a DIR/b");
+}
+
+TEST_CASE("counts.py counts cases, and crashed, silent and missing binaries as failures") {
+  const TempDir folder;
+  const auto write = [&](const char* name, const std::string& text) {
+    std::ofstream(folder / name) << text;
+  };
+  write("list", "weft:fast / core\nweft:fast / nn\nweft:fast / tree\nweft:dist / dist\n");
+  write("log.json",
+        R"({"name": "weft:fast / core", "stdout": "[weft] 5 passed, 0 failed, 2 skipped\n",)"
+        R"( "result": "OK", "returncode": 0})"
+        "\n"
+        R"({"name": "weft:fast / nn", "stdout": "[weft] 3 passed, 1 failed, 0 skipped\n",)"
+        R"( "result": "FAIL", "returncode": 1})"
+        "\n"
+        R"({"name": "weft:fast / tree", "stdout": "", "result": "FAIL", "returncode": -11})"
+        "\n");
+  const auto counts = [&](const char* log) {
+    return run_process(
+        {"python3", WEFT_SOURCE_ROOT "/tests/support/counts.py", folder / log, folder / "list"});
+  };
+  const auto result = counts("log.json");
+  CHECK(result.out == "8 3 2\n");
+  CHECK(result.err == "tree: FAIL, exit -11\ndist: did not run\n");
+  CHECK(counts("missing.json").out == "0 4 0\n");
 }

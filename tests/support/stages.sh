@@ -1,0 +1,96 @@
+# The stages of ./check and .ci/run: each builds in a folder of its own and runs suites there. To be
+# sourced after packaging/setup.sh. Counts gather in $counts, one file per run.
+
+counts=$(mktemp -d)
+trap 'rm -rf "$counts"' EXIT
+
+# Without this, UBSan only prints.
+export UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
+export TSAN_OPTIONS="suppressions=$PWD/tests/support/tsan.supp:halt_on_error=0:exitcode=66"
+export LSAN_OPTIONS="suppressions=$PWD/tests/support/lsan.supp:print_suppressions=0"
+
+# The highest CPU level of this machine: sanitizer builds have the kernels of that one alone.
+host_level() {
+  if grep -qw avx512bw /proc/cpuinfo 2>/dev/null; then
+    echo avx512
+  elif grep -qw avx2 /proc/cpuinfo 2>/dev/null; then
+    echo avx2
+  else
+    echo baseline
+  fi
+}
+
+# stage NAME FUNCTION [arguments]: runs it; a stage that breaks off counts as one failure.
+stage() {
+  local name=$1 began=$SECONDS
+  shift
+  printf '\n== %s\n' "$name"
+  if ! "$@"; then
+    say "$name: could not be built or run"
+    echo "0 1 0" >"$counts/${name//\//-} broken.count"
+  fi
+  printf '== %s: %d s\n' "$name" $((SECONDS - began))
+}
+
+# run_suites NAME FOLDER [arguments of meson test]: runs, then holds the log against the list of
+# what should have run. Failing tests are counted, not a failure of this function.
+run_suites() {
+  local name=$1 folder=$2
+  shift 2
+  rm -f "$folder/meson-logs/$name.json"
+  meson test -C "$folder" --no-rebuild --list "$@" 2>/dev/null | grep " / " >"$counts/list"
+  if [ ! -s "$counts/list" ]; then
+    echo "no tests: $*"
+    return 0
+  fi
+  meson test -C "$folder" --no-rebuild --logbase "$name" --print-errorlogs \
+    --timeout-multiplier 3 "$@" || true
+  python3 tests/support/counts.py "$folder/meson-logs/$name.json" "$counts/list" \
+    >"$counts/$name.count"
+}
+
+# Adds all counts up; the last line of output, and the exit status.
+finish() {
+  cat "$counts"/*.count | awk '
+    { passed += $1; failed += $2; skipped += $3 }
+    END {
+      printf "%d passed, %d failed, %d skipped\n", passed, failed, skipped
+      exit !(failed == 0 && passed > 0)
+    }'
+}
+
+check_main() {
+  configure build && build build && run_suites check build --suite fast --suite dist
+}
+
+sanitized_options() {
+  echo "-Dbuildtype=debugoptimized -Doptimization=1 -Db_lundef=false -Dwerror=false \
+    -Dlevels=$(host_level) -Dbench=disabled -Dsamples=disabled"
+}
+
+address_undefined() {
+  # shellcheck disable=SC2046
+  configure build-asan -Db_sanitize=address,undefined $(sanitized_options) &&
+    build build-asan fast_tests &&
+    run_suites address build-asan --suite fast --no-suite tree
+}
+
+thread() {
+  # shellcheck disable=SC2046
+  configure build-tsan -Db_sanitize=thread $(sanitized_options) &&
+    build build-tsan thread_tests &&
+    run_suites thread build-tsan --suite thread
+}
+
+clang_build() {
+  CC=clang CXX=clang++ configure build-clang -Dlevels="$(host_level)" -Dbench=disabled &&
+    build build-clang && run_suites clang build-clang --suite fast
+}
+
+cpu_level() {
+  WEFT_CPU_LEVEL=$1 run_suites "level-$1" build --suite fast --no-suite tree
+}
+
+slow_suite() {
+  run_suites "$1" build --suite "$1"
+}
