@@ -1,0 +1,35 @@
+#include <weft/core/base/nearest.hpp>
+
+#include <algorithm>
+#include <numeric>
+
+namespace weft::inline v0::detail {
+
+namespace {
+
+size_t edit_distance(const std::string& a, const std::string& b) {
+  std::vector<size_t> row(b.size() + 1);
+  std::iota(row.begin(), row.end(), size_t{0});
+  for (size_t i = 0; i < a.size(); ++i) {
+    size_t diagonal = row[0];
+    row[0] = i + 1;
+    for (size_t j = 0; j < b.size(); ++j) {
+      const size_t replaced = diagonal + (a[i] == b[j] ? 0 : 1);
+      diagonal = row[j + 1];
+      row[j + 1] = std::min({replaced, row[j] + 1, diagonal + 1});
+    }
+  }
+  return row.back();
+}
+
+}  // namespace
+
+std::string nearest(const std::string& text, const std::vector<std::string>& candidates) {
+  const auto best = std::min_element(candidates.begin(), candidates.end(),
+                                     [&](const std::string& x, const std::string& y) {
+                                       return edit_distance(text, x) < edit_distance(text, y);
+                                     });
+  return best == candidates.end() ? std::string() : *best;
+}
+
+}  // namespace weft::inline v0::detail
