@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Set-up shared by ./quickstart and ./check: Debian packages, configuration, build. To be sourced
 # with the tree's root as the working directory.
 

@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # The stages of ./check and .ci/run: each builds in a folder of its own and runs suites there. To be
 # sourced after packaging/setup.sh. Counts gather in $counts, one file per run.
 
