@@ -59,6 +59,7 @@ struct bfloat16 {
 /// The DType of a C++ type, for `item<T>`, `data<T>`, `from_blob`.
 template <class T>
 struct DTypeOf;
+// clang-format off
 template <> struct DTypeOf<bool> { static constexpr DType value = DType::boolean; };
 template <> struct DTypeOf<uint8_t> { static constexpr DType value = DType::u8; };
 template <> struct DTypeOf<int8_t> { static constexpr DType value = DType::i8; };
@@ -69,6 +70,7 @@ template <> struct DTypeOf<float16> { static constexpr DType value = DType::f16;
 template <> struct DTypeOf<bfloat16> { static constexpr DType value = DType::bf16; };
 template <> struct DTypeOf<float> { static constexpr DType value = DType::f32; };
 template <> struct DTypeOf<double> { static constexpr DType value = DType::f64; };
+// clang-format on
 template <class T>
 inline constexpr DType dtype_of = DTypeOf<T>::value;
 

@@ -9,7 +9,8 @@
 
 namespace weft::inline v0::detail {
 
-/// Throws `E` with the formatted text. Out of line at the call, so that the checked path stays small.
+/// Throws `E` with the formatted text. Out of line at the call, so that the checked path stays
+/// small.
 template <class E, class... Args>
 [[noreturn, gnu::cold, gnu::noinline]] void fail(fmt::format_string<Args...> text, Args&&... args) {
   throw E(fmt::format(text, std::forward<Args>(args)...));
@@ -18,8 +19,8 @@ template <class E, class... Args>
 }  // namespace weft::inline v0::detail
 
 /// Throws `ErrorType` with the fmt-formatted text unless `condition` holds.
-#define WEFT_CHECK(ErrorType, condition, ...)                        \
-  do {                                                               \
-    if (!(condition)) [[unlikely]]                                   \
-      ::weft::detail::fail<ErrorType>(__VA_ARGS__);                  \
+#define WEFT_CHECK(ErrorType, condition, ...)       \
+  do {                                              \
+    if (!(condition)) [[unlikely]]                  \
+      ::weft::detail::fail<ErrorType>(__VA_ARGS__); \
   } while (false)

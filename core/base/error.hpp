@@ -23,14 +23,16 @@ class WEFT_API ArgumentError : public Error {
   ~ArgumentError() override;
 };
 
-/// A device that is missing, or a tensor on the wrong device (host access to device memory included).
+/// A device that is missing, or a tensor on the wrong device (host access to device memory
+/// included).
 class WEFT_API DeviceError : public Error {
  public:
   using Error::Error;
   ~DeviceError() override;
 };
 
-/// An allocation that does not fit; the text has the operation, the bytes asked for and the bytes in use.
+/// An allocation that does not fit; the text has the operation, the bytes asked for and the bytes
+/// in use.
 class WEFT_API OutOfMemory : public Error {
  public:
   using Error::Error;

@@ -16,9 +16,9 @@ namespace {
 constexpr const char* kNames[] = {"trace", "debug", "info", "warn", "error", "off"};
 
 spdlog::level::level_enum to_spdlog(Level level) {
-  constexpr spdlog::level::level_enum kLevels[] = {
-      spdlog::level::trace, spdlog::level::debug, spdlog::level::info,
-      spdlog::level::warn,  spdlog::level::err,   spdlog::level::off};
+  constexpr spdlog::level::level_enum kLevels[] = {spdlog::level::trace, spdlog::level::debug,
+                                                   spdlog::level::info,  spdlog::level::warn,
+                                                   spdlog::level::err,   spdlog::level::off};
   return kLevels[static_cast<int>(level)];
 }
 
@@ -34,8 +34,8 @@ Level level_from_environment() {
 
 spdlog::logger& logger() {
   static const std::unique_ptr<spdlog::logger> instance = [] {
-    auto made = std::make_unique<spdlog::logger>(
-        "weft", std::make_shared<spdlog::sinks::stderr_sink_mt>());
+    auto made =
+        std::make_unique<spdlog::logger>("weft", std::make_shared<spdlog::sinks::stderr_sink_mt>());
     const auto rank = env::get("RANK");
     made->set_pattern(rank ? "weft %l [rank " + *rank + "] %v" : std::string("weft %l %v"));
     made->set_level(to_spdlog(level_from_environment()));
