@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Set-up shared by ./quickstart and ./check: Debian packages, configuration, build. To be sourced
 # with the tree's root as the working directory.
 
@@ -6,7 +7,7 @@ build_packages=(g++ meson ninja-build ccache pkg-config cmake libfmt-dev libspdl
   nlohmann-json3-dev libssl-dev libxxhash-dev libeigen3-dev libdnnl-dev libcli11-dev doctest-dev
   libbenchmark-dev)
 check_packages=(clang-format binutils)
-slow_packages=(clang libclang-rt-14-dev)
+slow_packages=(clang libclang-rt-14-dev qemu-user)
 
 say() { printf '%s: %s\n' "${0##*/}" "$*" >&2; }
 

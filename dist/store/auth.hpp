@@ -1,0 +1,64 @@
+// Proof, in both directions, that a peer holds the job's token, without sending it.
+//
+// Note [Store handshake]
+// All numbers are little endian, HMAC is HMAC-SHA256 keyed with the token.
+//   client -> server  hello (96 B): magic u32, version u16, 0 u16, rank i32, 0 u32, client id (16),
+//                     nonce C (32), HMAC("hello" | the 64 bytes before it)
+//   server -> client  challenge (64 B): nonce S (32), HMAC("server" | hello | S)
+//   client -> server  proof (32 B): HMAC("client" | hello | S)
+// The first HMAC lets the server stay silent towards whoever does not know the token; as it can be
+// replayed, only the proof over the fresh S opens the connection. The challenge's HMAC over the
+// fresh C tells the client that it talks to its own job's server. The client id stays the same over
+// reconnections, so that the server can tell a repeated request from a new one.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <initializer_list>
+#include <optional>
+#include <string>
+#include <string_view>
+
+namespace weft::inline v0::dist::detail {
+
+inline constexpr size_t kHelloSize = 96;
+inline constexpr size_t kChallengeSize = 64;
+inline constexpr size_t kProofSize = 32;
+inline constexpr size_t kNonceSize = 32;
+inline constexpr size_t kClientIdSize = 16;
+
+/// HMAC-SHA256 of the parts, one after the other. Throws Error where libcrypto refuses.
+std::string hmac_sha256(std::string_view key, std::initializer_list<std::string_view> parts);
+
+/// Whether both are equal, in a time that depends on their sizes alone.
+bool equal_secrets(std::string_view a, std::string_view b);
+
+/// Bytes of the system's random source. Throws IoError where it fails.
+std::string random_bytes(size_t count);
+
+/// `bytes` in lower-case hexadecimal.
+std::string to_hex(std::string_view bytes);
+
+struct Hello {
+  int32_t rank = -1;
+  std::string client_id;
+};
+
+std::string make_hello(std::string_view token, const Hello& hello);
+
+/// The hello, or nothing where it is no hello of a peer that knows the token.
+std::optional<Hello> check_hello(std::string_view token, std::string_view bytes);
+
+std::string make_challenge(std::string_view token, std::string_view hello);
+bool check_challenge(std::string_view token, std::string_view hello, std::string_view challenge);
+
+std::string make_proof(std::string_view token, std::string_view hello, std::string_view challenge);
+bool check_proof(std::string_view token, std::string_view hello, std::string_view challenge,
+                 std::string_view proof);
+
+/// Throws ArgumentError where the token is too short to be a secret; `origin` names where it is
+/// from.
+void check_token(std::string_view origin, std::string_view token);
+
+}  // namespace weft::inline v0::dist::detail

@@ -1,0 +1,95 @@
+// The store over TCP: the server, which the launcher hosts, and the client in every rank.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <weft/core/base/api.hpp>
+#include <weft/dist/store/store.hpp>
+
+namespace weft::inline v0::dist {
+
+inline constexpr size_t kMinTokenLength = 16;  ///< characters of a job's token, at least
+
+struct StoreServerOptions {
+  std::string address = "127.0.0.1";  ///< the one address to bind, no wildcard
+  int port = 0;                       ///< 0: any free one
+  std::string token = {};             ///< the job's secret, at least kMinTokenLength characters
+  double handshake_timeout = 5.0;     ///< seconds a new connection has to prove the token
+  /// (optional) told, on the server's thread, why a connection was dropped; must not throw
+  std::function<void(std::string_view)> report = nullptr;
+};
+
+/// The store's server: one thread, which reads and answers all connections. Both sides prove that
+/// they hold the token (HMAC-SHA256 over fresh nonces, RFC 2104); a connection that cannot gets no
+/// byte of answer. A malformed frame ends its connection and no other. Values are not encrypted.
+class WEFT_API StoreServer {
+ public:
+  /// Binds and starts. Throws ArgumentError for a wildcard address or a short token, IoError where
+  /// the address cannot be bound.
+  explicit StoreServer(StoreServerOptions options);
+  ~StoreServer();
+  StoreServer(const StoreServer&) = delete;
+  StoreServer& operator=(const StoreServer&) = delete;
+
+  const std::string& address() const noexcept;
+  int port() const noexcept;
+
+  /// Sets `key` from the host's side; does not wait for the server's thread. From any thread.
+  /// Throws ArgumentError for a key or a value outside the store's limits.
+  void publish(std::string_view key, std::string_view value);
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+struct TcpStoreOptions {
+  std::string host = "127.0.0.1";
+  int port = 0;
+  std::string token = {};
+  double timeout = kStoreTimeout;  ///< seconds: to connect, and the default of every call
+  int rank = -1;                   ///< (optional) named in the server's reports
+};
+
+/// A connection to a StoreServer. Calls from several threads share it, a waiting one holds up no
+/// other. A broken connection is made again and calls under way are repeated, without effect twice.
+class WEFT_API TcpStore final : public Store {
+ public:
+  /// Connects, trying again until the timeout where nobody listens yet. Throws TimeoutError then,
+  /// CommError where the handshake fails (another job's token), ArgumentError for a short token.
+  explicit TcpStore(TcpStoreOptions options);
+  ~TcpStore() override;
+
+ private:
+  struct Impl;
+
+  void do_set(std::string_view key, std::string_view value, double timeout) override;
+  std::string do_get(std::string_view key, double timeout) override;
+  void do_wait(const std::vector<std::string>& keys, double timeout) override;
+  bool do_check(const std::vector<std::string>& keys, double timeout) override;
+  int64_t do_add(std::string_view key, int64_t amount, double timeout) override;
+  std::string do_compare_set(std::string_view key, std::string_view expected,
+                             std::string_view desired, double timeout) override;
+  bool do_delete(std::string_view key, double timeout) override;
+
+  std::unique_ptr<Impl> impl_;
+};
+
+/// The store of the job that this process belongs to, by its environment:
+/// WEFT_STORE (tcp://HOST:PORT), else MASTER_ADDR and MASTER_PORT, with the secret of WEFT_TOKEN or
+/// of the file WEFT_TOKEN_FILE. Where only MASTER_ADDR and MASTER_PORT are set (no launcher), RANK
+/// 0 hosts the server. A process alone (WORLD_SIZE unset or 1, no address) gets an InProcessStore.
+/// The timeout is WEFT_JOIN_TIMEOUT. Throws ArgumentError, naming the variables, where they are
+/// incomplete or contradict each other, and what TcpStore throws.
+WEFT_API std::shared_ptr<Store> connect_store_from_environment();
+
+/// The key under which the launcher publishes, as one line of text, that `rank` ended before the
+/// job did: "rank 2 (pid 123) killed by SIGKILL".
+WEFT_API std::string rank_exit_key(int rank);
+
+}  // namespace weft::inline v0::dist

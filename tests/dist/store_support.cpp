@@ -1,0 +1,104 @@
+#include <weft/tests/dist/store_support.hpp>
+
+#include <condition_variable>
+
+namespace weft::test {
+
+using namespace weft::dist::detail;
+
+struct Reports::Shared {
+  std::mutex mutex;
+  std::condition_variable changed;
+  std::vector<std::string> lines;
+};
+
+std::shared_ptr<Reports::Shared> Reports::make() { return std::make_shared<Shared>(); }
+
+std::function<void(std::string_view)> Reports::sink() {
+  return [shared = shared_](std::string_view text) {
+    const std::lock_guard lock(shared->mutex);
+    shared->lines.emplace_back(text);
+    shared->changed.notify_all();
+  };
+}
+
+bool Reports::wait_for(const std::string& text, double seconds) {
+  std::unique_lock lock(shared_->mutex);
+  return shared_->changed.wait_until(lock, deadline_after(seconds), [&] {
+    for (const std::string& line : shared_->lines)
+      if (line.find(text) != std::string::npos) return true;
+    return false;
+  });
+}
+
+size_t Reports::count() const {
+  const std::lock_guard lock(shared_->mutex);
+  return shared_->lines.size();
+}
+
+RawClient::RawClient(int port) {
+  std::string error;
+  fd_ = connect_to("127.0.0.1", port, deadline_after(10), error);
+  REQUIRE_MESSAGE(fd_, error);
+}
+
+void RawClient::send(std::string_view bytes) { send_all(fd_.get(), bytes, deadline_after(10)); }
+
+bool RawClient::handshake(const std::string& token, const std::string& client_id) {
+  const std::string hello = make_hello(token, {.rank = 7, .client_id = client_id});
+  send(hello);
+  const auto challenge = receive(kChallengeSize);
+  if (!challenge) return false;
+  REQUIRE(check_challenge(token, hello, *challenge));
+  send(make_proof(token, hello, *challenge));
+  return true;
+}
+
+std::optional<std::string> RawClient::receive(size_t count) {
+  std::string bytes;
+  if (receive_exactly(fd_.get(), count, bytes, deadline_after(10)) != IoResult::done)
+    return std::nullopt;
+  return bytes;
+}
+
+std::optional<std::pair<FrameKind, std::string>> RawClient::reply() {
+  const auto header = receive(kFrameHeader);
+  if (!header) return std::nullopt;
+  // A header whose body is not there yet parses as incomplete, its size known.
+  Frame frame;
+  parse_frame(*header, frame);
+  std::string body;
+  if (frame.size > kFrameHeader) {
+    const auto rest = receive(frame.size - kFrameHeader);
+    if (!rest) return std::nullopt;
+    body = *rest;
+  }
+  return std::pair(frame.kind, body);
+}
+
+bool RawClient::closed_silently() {
+  std::string bytes;
+  return receive_some(fd_.get(), bytes, deadline_after(10)) == IoResult::closed && bytes.empty();
+}
+
+Environment::Environment(std::vector<std::pair<std::string, std::optional<std::string>>> changes) {
+  for (const auto& [name, value] : changes) {
+    const char* old = std::getenv(name.c_str());
+    before_.emplace_back(name, old ? std::optional<std::string>(old) : std::nullopt);
+    if (value)
+      setenv(name.c_str(), value->c_str(), 1);
+    else
+      unsetenv(name.c_str());
+  }
+}
+
+Environment::~Environment() {
+  for (const auto& [name, value] : before_) {
+    if (value)
+      setenv(name.c_str(), value->c_str(), 1);
+    else
+      unsetenv(name.c_str());
+  }
+}
+
+}  // namespace weft::test
