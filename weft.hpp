@@ -7,3 +7,15 @@
 #include <weft/core/base/log.hpp>
 #include <weft/core/device.hpp>
 #include <weft/core/dtype.hpp>
+#include <weft/core/infer.hpp>
+#include <weft/core/memory.hpp>
+#include <weft/core/op.hpp>
+#include <weft/core/ops.hpp>
+#include <weft/core/ops_options.hpp>
+#include <weft/core/scalar.hpp>
+#include <weft/core/shape.hpp>
+#include <weft/core/storage.hpp>
+#include <weft/core/stream.hpp>
+#include <weft/core/tensor.hpp>
+#include <weft/dist/store/store.hpp>
+#include <weft/dist/store/tcp_store.hpp>
