@@ -8,6 +8,8 @@
 #include <weft/core/device.hpp>
 #include <weft/core/dtype.hpp>
 #include <weft/core/infer.hpp>
+#include <weft/core/io/safetensors.hpp>
+#include <weft/core/io/state_dict.hpp>
 #include <weft/core/memory.hpp>
 #include <weft/core/op.hpp>
 #include <weft/core/ops.hpp>
