@@ -1,6 +1,9 @@
 // All of weft. The headers below are the public ones; each can be included alone.
 #pragma once
 
+#include <weft/autograd/autograd.hpp>
+#include <weft/autograd/leaf.hpp>
+#include <weft/autograd/node.hpp>
 #include <weft/core/base/api.hpp>
 #include <weft/core/base/env.hpp>
 #include <weft/core/base/error.hpp>
