@@ -5,7 +5,8 @@
 
 namespace weft::inline v0::detail {
 
-/// Zeros of `shape` with `gradient` at positions start, start + step … of `dim`: backward of slices.
+/// Zeros of `shape` with `gradient` at positions start, start + step … of `dim`: backward of
+/// slices.
 Tensor zero_scatter_slice(const Tensor& gradient, const Shape& shape, int dim, int64_t start,
                           int64_t step);
 
