@@ -32,10 +32,7 @@ void eigen_gemm(const GemmTile& t) {
   if (t.bias != nullptr) {
     const Eigen::Map<const Eigen::Matrix<T, 1, Eigen::Dynamic>> bias(static_cast<const T*>(t.bias),
                                                                      t.n);
-    if (t.accumulate)
-      c.rowwise() += bias;
-    else
-      c.rowwise() = bias;
+    c.rowwise() = bias;
   }
   const T* a = static_cast<const T*>(t.a);
   const T* b = static_cast<const T*>(t.b);

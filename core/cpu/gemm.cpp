@@ -79,7 +79,7 @@ Storage pack_as(Operand& x, const Shape& batch, Convert convert) {
       Storage::allocate(static_cast<size_t>(items * size) * sizeof(To), Device::cpu(), "matmul");
   auto* out = reinterpret_cast<To*>(memory->data);
   const int64_t grain = std::max<int64_t>(1, 16384 / std::max<int64_t>(x.columns, 1));
-  parallel_for(items * x.rows, grain, [&](int64_t begin, int64_t end) {
+  v0::parallel_for(items * x.rows, grain, [&](int64_t begin, int64_t end) {
     for (int64_t r = begin; r < end; ++r) {
       const From* from = reinterpret_cast<const From*>(x.data) +
                          offset_of(r / x.rows, kept, x.batch) + r % x.rows * x.row_stride;
@@ -169,7 +169,6 @@ void run_tiles(const GemmCall& call) {
   }
   tile.k = call.k;
   tile.ldc = call.c_row_stride;
-  tile.accumulate = call.accumulate;
   const int64_t items = batch.numel(), size = size_of(call.dtype);
   const double operations = 2.0 * static_cast<double>(call.m) * static_cast<double>(call.n) *
                             static_cast<double>(call.k) * static_cast<double>(items);
@@ -178,7 +177,7 @@ void run_tiles(const GemmCall& call) {
   const int64_t tasks = items * cut.parts;
   const double per_task = operations / static_cast<double>(tasks);
   const auto grain = static_cast<int64_t>(worthwhile(call.dtype) / std::max(per_task, 1.0)) + 1;
-  parallel_for(tasks, grain, [&](int64_t begin, int64_t end) {
+  v0::parallel_for(tasks, grain, [&](int64_t begin, int64_t end) {
     GemmTile part = tile;
     for (int64_t task = begin; task < end; ++task) {
       const int64_t item = task / cut.parts, start = task % cut.parts * cut.chunk;
@@ -201,7 +200,7 @@ template <class T>
 void run_integers(const GemmCall& call) {
   const int64_t rows = call.batch.numel() * call.m;
   const int64_t grain = std::max<int64_t>(1, 20000 / std::max<int64_t>(1, call.n * call.k));
-  parallel_for(rows, grain, [&](int64_t begin, int64_t end) {
+  v0::parallel_for(rows, grain, [&](int64_t begin, int64_t end) {
     for (int64_t r = begin; r < end; ++r) {
       const int64_t item = r / call.m, i = r % call.m;
       const T* a = static_cast<const T*>(call.a.data) + offset_of(item, call.batch, call.a_batch) +
@@ -212,7 +211,6 @@ void run_integers(const GemmCall& call) {
       const T* bias = static_cast<const T*>(call.bias);
       for (int64_t j = 0; j < call.n; ++j) {
         uint64_t sum = bias == nullptr ? 0 : static_cast<uint64_t>(bias[j]);
-        if (call.accumulate) sum += static_cast<uint64_t>(c[j]);
         for (int64_t p = 0; p < call.k; ++p)
           sum += static_cast<uint64_t>(a[p * call.a.column_stride]) *
                  static_cast<uint64_t>(b[p * call.b.row_stride + j * call.b.column_stride]);
@@ -241,23 +239,19 @@ void run_converted(const GemmCall& call, Load load, Store store) {
   wide.a_batch = a.batch;
   wide.b_batch = b.batch;
   wide.bias = call.bias == nullptr ? nullptr : bias.data;
-  wide.accumulate = false;
   wide.c = sums->data;
   wide.c_row_stride = call.n;
   wide.c_batch = contiguous_strides(call.batch);
   for (int64_t& stride : wide.c_batch) stride *= call.m * call.n;
   run_tiles(wide);
   const auto* from = reinterpret_cast<const float*>(sums->data);
-  parallel_for(rows, std::max<int64_t>(1, 16384 / call.n), [&](int64_t begin, int64_t end) {
+  v0::parallel_for(rows, std::max<int64_t>(1, 16384 / call.n), [&](int64_t begin, int64_t end) {
     for (int64_t r = begin; r < end; ++r) {
       uint16_t* to = static_cast<uint16_t*>(call.c) +
                      offset_of(r / call.m, call.batch, call.c_batch) +
                      r % call.m * call.c_row_stride;
       const float* row = from + r * call.n;
-      if (call.accumulate)
-        for (int64_t j = 0; j < call.n; ++j) to[j] = store(row[j] + load(to[j]));
-      else
-        for (int64_t j = 0; j < call.n; ++j) to[j] = store(row[j]);
+      for (int64_t j = 0; j < call.n; ++j) to[j] = store(row[j]);
     }
   });
 }
@@ -265,7 +259,7 @@ void run_converted(const GemmCall& call, Load load, Store store) {
 /// Products over nothing: the bias, or zeros.
 void run_empty(const GemmCall& call) {
   const auto size = static_cast<size_t>(size_of(call.dtype));
-  for (int64_t r = 0; r < call.batch.numel() * call.m && !call.accumulate; ++r) {
+  for (int64_t r = 0; r < call.batch.numel() * call.m; ++r) {
     std::byte* row = static_cast<std::byte*>(call.c) +
                      static_cast<int64_t>(size) * (offset_of(r / call.m, call.batch, call.c_batch) +
                                                    r % call.m * call.c_row_stride);

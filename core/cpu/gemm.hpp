@@ -25,7 +25,6 @@ struct GemmCall {
   void* c = nullptr;
   int64_t c_row_stride = 0;    ///< at least n; the columns lie packed
   const void* bias = nullptr;  ///< [n], packed, added to each row; null for none
-  bool accumulate = false;     ///< c += instead of c =
   Shape batch = {};            ///< empty: one product
   Strides a_batch = {}, b_batch = {}, c_batch = {};  ///< one each per batch dim, in elements
   bool deterministic = false;  ///< the split over threads must not depend on their number
@@ -48,7 +47,7 @@ struct GemmTile {
   bool b_transposed = false;
   void* c = nullptr;
   int64_t ldc = 0;
-  const void* bias = nullptr;  ///< as in GemmCall
+  const void* bias = nullptr;  ///< as in GemmCall; not together with `accumulate`
   bool accumulate = false;
 };
 

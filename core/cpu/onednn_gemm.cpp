@@ -87,13 +87,8 @@ void onednn_gemm_f32(const GemmTile& t) {
   auto* c = static_cast<float*>(t.c);
   if (t.bias != nullptr) {
     const auto* bias = static_cast<const float*>(t.bias);
-    for (int64_t i = 0; i < t.m; ++i) {
-      float* row = c + i * t.ldc;
-      if (t.accumulate)
-        for (int64_t j = 0; j < t.n; ++j) row[j] += bias[j];
-      else
-        std::memcpy(row, bias, static_cast<size_t>(t.n) * sizeof(float));
-    }
+    for (int64_t i = 0; i < t.m; ++i)
+      std::memcpy(c + i * t.ldc, bias, static_cast<size_t>(t.n) * sizeof(float));
   }
   const OneThread one;
   const float beta = t.accumulate || t.bias != nullptr ? 1.0f : 0.0f;
