@@ -211,6 +211,7 @@ void dispatch_into(OpId op, const Attrs& attrs, Inputs inputs, Tensor& out) {
   const TensorRef ref = target;
   run(op, info, attrs, inputs, Outputs(&ref, 1), device);
   target->storage->version.fetch_add(1, std::memory_order_relaxed);
+  target->storage->writer = info.name;
   if (recording) record_call(op, info, attrs, inputs, std::span(&out, 1), true);
 }
 

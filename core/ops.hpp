@@ -19,7 +19,6 @@
 namespace weft::inline v0 {
 
 // ---- making tensors
-// ------------------------------------------------------------------------------
 
 WEFT_API Tensor empty(const Shape& shape, const TensorOptions& options = {});  ///< no values yet
 WEFT_API Tensor zeros(const Shape& shape, const TensorOptions& options = {});
@@ -95,7 +94,6 @@ Tensor tensor(const std::vector<T>& values, Device device = Device::cpu()) {
 }
 
 // ---- random numbers (core/random.hpp has the generator)
-// --------------------------------------------
 
 WEFT_API Tensor rand(const Shape& shape, const TensorOptions& options = {});  ///< uniform in [0, 1)
 WEFT_API Tensor randn(const Shape& shape, const TensorOptions& options = {});  ///< normal(0, 1)
@@ -106,7 +104,6 @@ WEFT_API Tensor randint(int64_t low, int64_t high, const Shape& shape,
 WEFT_API Tensor randperm(int64_t n, Device device = Device::cpu());
 
 // ---- views
-// ---------------------------------------------------------------------------------------
 
 /// Same elements, another shape; one size may be -1. `view` throws ArgumentError where the strides
 /// do not allow it without a copy; `reshape` copies then.
@@ -138,23 +135,52 @@ WEFT_API std::vector<Tensor> unbind(const Tensor& x, int64_t dim = 0);
 WEFT_API Tensor diagonal(const Tensor& x, int64_t offset = 0);
 
 // ---- pointwise, one input
-// ------------------------------------------------------------------------
 
 #define WEFT_UNARY(name) WEFT_API Tensor name(const Tensor& x);
 WEFT_UNARY(neg)
-WEFT_UNARY(abs) WEFT_UNARY(sign) WEFT_UNARY(floor) WEFT_UNARY(ceil) WEFT_UNARY(round)
-    WEFT_UNARY(trunc) WEFT_UNARY(exp) WEFT_UNARY(expm1) WEFT_UNARY(log) WEFT_UNARY(log2)
-        WEFT_UNARY(log10) WEFT_UNARY(log1p) WEFT_UNARY(sqrt) WEFT_UNARY(rsqrt) WEFT_UNARY(square)
-            WEFT_UNARY(reciprocal) WEFT_UNARY(sin) WEFT_UNARY(cos) WEFT_UNARY(tan) WEFT_UNARY(asin)
-                WEFT_UNARY(acos) WEFT_UNARY(atan) WEFT_UNARY(sinh) WEFT_UNARY(cosh) WEFT_UNARY(tanh)
-                    WEFT_UNARY(erf) WEFT_UNARY(sigmoid) WEFT_UNARY(relu) WEFT_UNARY(relu6)
-                        WEFT_UNARY(silu) WEFT_UNARY(mish) WEFT_UNARY(hardswish)
-                            WEFT_UNARY(hardsigmoid) WEFT_UNARY(selu) WEFT_UNARY(softsign)
-                                WEFT_UNARY(logsigmoid) WEFT_UNARY(isnan) WEFT_UNARY(isinf)
-                                    WEFT_UNARY(isfinite) WEFT_UNARY(logical_not)
+WEFT_UNARY(abs)
+WEFT_UNARY(sign)
+WEFT_UNARY(floor)
+WEFT_UNARY(ceil)
+WEFT_UNARY(round)
+WEFT_UNARY(trunc)
+WEFT_UNARY(exp)
+WEFT_UNARY(expm1)
+WEFT_UNARY(log)
+WEFT_UNARY(log2)
+WEFT_UNARY(log10)
+WEFT_UNARY(log1p)
+WEFT_UNARY(sqrt)
+WEFT_UNARY(rsqrt)
+WEFT_UNARY(square)
+WEFT_UNARY(reciprocal)
+WEFT_UNARY(sin)
+WEFT_UNARY(cos)
+WEFT_UNARY(tan)
+WEFT_UNARY(asin)
+WEFT_UNARY(acos)
+WEFT_UNARY(atan)
+WEFT_UNARY(sinh)
+WEFT_UNARY(cosh)
+WEFT_UNARY(tanh)
+WEFT_UNARY(erf)
+WEFT_UNARY(sigmoid)
+WEFT_UNARY(relu)
+WEFT_UNARY(relu6)
+WEFT_UNARY(silu)
+WEFT_UNARY(mish)
+WEFT_UNARY(hardswish)
+WEFT_UNARY(hardsigmoid)
+WEFT_UNARY(selu)
+WEFT_UNARY(softsign)
+WEFT_UNARY(logsigmoid)
+WEFT_UNARY(isnan)
+WEFT_UNARY(isinf)
+WEFT_UNARY(isfinite)
+WEFT_UNARY(logical_not)
 #undef WEFT_UNARY
-                                        WEFT_API Tensor
-    gelu(const Tensor& x, GeluOptions options = {});
+
+WEFT_API Tensor gelu(const Tensor& x, GeluOptions options = {});
 WEFT_API Tensor softplus(const Tensor& x, double beta = 1.0, double threshold = 20.0);
 WEFT_API Tensor elu(const Tensor& x, double alpha = 1.0);
 WEFT_API Tensor leaky_relu(const Tensor& x, double negative_slope = 0.01);
@@ -165,19 +191,31 @@ WEFT_API Tensor clamp(const Tensor& x, std::optional<Scalar> min, std::optional<
 WEFT_API Tensor glu(const Tensor& x, int64_t dim = -1);
 
 // ---- pointwise, two and three inputs; shapes broadcast, dtypes promote
-// ------------------------------
 
 #define WEFT_BINARY(name)                                 \
   WEFT_API Tensor name(const Tensor& a, const Tensor& b); \
   WEFT_API Tensor name(const Tensor& a, Scalar b);        \
   WEFT_API Tensor name(Scalar a, const Tensor& b);
 WEFT_BINARY(add)
-WEFT_BINARY(sub) WEFT_BINARY(mul) WEFT_BINARY(div) WEFT_BINARY(pow) WEFT_BINARY(maximum)
-    WEFT_BINARY(minimum) WEFT_BINARY(atan2) WEFT_BINARY(fmod) WEFT_BINARY(remainder)
-        WEFT_BINARY(floor_divide) WEFT_BINARY(eq) WEFT_BINARY(ne) WEFT_BINARY(lt) WEFT_BINARY(le)
-            WEFT_BINARY(gt) WEFT_BINARY(ge)
+WEFT_BINARY(sub)
+WEFT_BINARY(mul)
+WEFT_BINARY(div)
+WEFT_BINARY(pow)
+WEFT_BINARY(maximum)
+WEFT_BINARY(minimum)
+WEFT_BINARY(atan2)
+WEFT_BINARY(fmod)
+WEFT_BINARY(remainder)
+WEFT_BINARY(floor_divide)
+WEFT_BINARY(eq)
+WEFT_BINARY(ne)
+WEFT_BINARY(lt)
+WEFT_BINARY(le)
+WEFT_BINARY(gt)
+WEFT_BINARY(ge)
 #undef WEFT_BINARY
-                WEFT_API Tensor logical_and(const Tensor& a, const Tensor& b);
+
+WEFT_API Tensor logical_and(const Tensor& a, const Tensor& b);
 WEFT_API Tensor logical_or(const Tensor& a, const Tensor& b);
 WEFT_API Tensor logical_xor(const Tensor& a, const Tensor& b);
 WEFT_API Tensor bitwise_and(const Tensor& a, const Tensor& b);
@@ -208,7 +246,6 @@ inline Tensor operator/(Scalar a, const Tensor& b) { return div(a, b); }
 inline Tensor operator-(const Tensor& a) { return neg(a); }
 
 // ---- reductions; no dims means all
-// -----------------------------------------------------------------
 
 WEFT_API Tensor sum(const Tensor& x, const ReduceOptions& options = {});
 WEFT_API Tensor mean(const Tensor& x, const ReduceOptions& options = {});
@@ -234,7 +271,6 @@ WEFT_API Tensor cumsum(const Tensor& x, int64_t dim);
 WEFT_API Tensor sum_to(const Tensor& x, const Shape& shape);
 
 // ---- joining and indexing
-// --------------------------------------------------------------------------
 
 WEFT_API Tensor cat(const std::vector<Tensor>& tensors, int64_t dim = 0);
 WEFT_API Tensor stack(const std::vector<Tensor>& tensors, int64_t dim = 0);
@@ -258,7 +294,6 @@ WEFT_API Tensor roll(const Tensor& x, int64_t shifts, int64_t dim);
 WEFT_API Tensor pad(const Tensor& x, const std::vector<int64_t>& padding, double value = 0.0);
 
 // ---- matrix products, convolution, pooling
-// ----------------------------------------------------------
 
 /// Products of vectors, matrices and batches of matrices by PyTorch's rules; batch dims broadcast.
 WEFT_API Tensor matmul(const Tensor& a, const Tensor& b);
@@ -278,7 +313,6 @@ WEFT_API Tensor scaled_dot_product_attention(const Tensor& q, const Tensor& k, c
                                              const AttentionOptions& options = {});
 
 // ---- normalisation, softmax, losses
-// ------------------------------------------------------------------
 
 WEFT_API Tensor softmax(const Tensor& x, int64_t dim);
 WEFT_API Tensor log_softmax(const Tensor& x, int64_t dim);

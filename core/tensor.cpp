@@ -121,6 +121,7 @@ void* Tensor::mutable_host_data(DType expected) const {
   WEFT_CHECK(ArgumentError, !(impl_->storage->flags & kReadOnly),
              "mutable_data: the storage is read-only (a mapped file); clone() the tensor first");
   impl_->storage->version.fetch_add(1, std::memory_order_relaxed);
+  impl_->storage->writer = "mutable_data";
   return const_cast<void*>(data);
 }
 

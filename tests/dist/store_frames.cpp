@@ -51,7 +51,8 @@ TEST_CASE("store frames: every truncation is incomplete, never a frame") {
   // A body cut short under a header that agrees with it is refused by the second parser.
   const std::string body = bytes.substr(kFrameHeader);
   for (size_t size = 0; size < body.size(); ++size) {
-    const Frame frame{.kind = FrameKind::set, .id = 1, .body = body.substr(0, size), .size = 0};
+    const Frame frame{
+        .kind = FrameKind::set, .id = 1, .body = std::string_view(body).substr(0, size), .size = 0};
     CHECK_FALSE(parse_request(frame));
   }
 }
