@@ -9,7 +9,7 @@
 #include <weft/core/base/check.hpp>
 #include <weft/core/base/env.hpp>
 
-namespace weft::inline v0::log {
+namespace weft::inline v0::logging {
 
 namespace {
 
@@ -60,4 +60,4 @@ void info(std::string_view text) { logger().info(text); }
 void warn(std::string_view text) { logger().warn(text); }
 void error(std::string_view text) { logger().error(text); }
 
-}  // namespace weft::inline v0::log
+}  // namespace weft::inline v0::logging

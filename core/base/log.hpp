@@ -5,7 +5,7 @@
 
 #include <weft/core/base/api.hpp>
 
-namespace weft::inline v0::log {
+namespace weft::inline v0::logging {
 
 enum class Level { trace, debug, info, warn, error, off };
 
@@ -17,4 +17,4 @@ WEFT_API void info(std::string_view text);
 WEFT_API void warn(std::string_view text);
 WEFT_API void error(std::string_view text);
 
-}  // namespace weft::inline v0::log
+}  // namespace weft::inline v0::logging

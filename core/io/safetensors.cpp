@@ -172,8 +172,8 @@ void check_shards(const std::string& index,
     for (const SafetensorsEntry& entry : shard->entries()) {
       const auto place = home.find(entry.key);
       if (place == home.end())
-        log::warn(fmt::format("{}: tensor '{}' of {} is not in the index; it is left out", index,
-                              entry.key, name));
+        logging::warn(fmt::format("{}: tensor '{}' of {} is not in the index; it is left out",
+                                  index, entry.key, name));
       else if (place->second != name)
         throw FormatError("E_AMBIGUOUS", fmt::format("{}: tensor '{}' is in {} and in {}", index,
                                                      entry.key, place->second, name));
