@@ -71,7 +71,7 @@ class Builder : public nlohmann::json_sax<nlohmann::json> {
       return true;
     }
     Level& level = levels_.back();
-    level.value.members.emplace_back(std::move(level.name), std::move(value));
+    level.value.members.push_back({std::move(level.name), std::move(value)});
     level.name.clear();
     return true;
   }
@@ -105,8 +105,8 @@ void append(const JsonTree& tree, std::string& out) {
     out += tree.is_list() ? '[' : '{';
     for (size_t i = 0; i < tree.members.size() && out.size() <= kEnough; ++i) {
       if (i > 0) out += ", ";
-      if (tree.is_object()) out += '"' + tree.members[i].first + "\": ";
-      append(tree.members[i].second, out);
+      if (tree.is_object()) out += '"' + tree.members[i].name + "\": ";
+      append(tree.members[i].value, out);
     }
     out += out.size() > kEnough ? "…" : tree.is_list() ? "]" : "}";
   } else {
@@ -118,7 +118,7 @@ void append(const JsonTree& tree, std::string& out) {
 
 const JsonTree* JsonTree::find(std::string_view name) const {
   for (size_t i = members.size(); i-- > 0;)
-    if (is_object() && members[i].first == name) return &members[i].second;
+    if (is_object() && members[i].name == name) return &members[i].value;
   return nullptr;
 }
 

@@ -4,7 +4,6 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
-#include <utility>
 #include <vector>
 
 namespace weft::inline v0::detail {
@@ -15,7 +14,8 @@ struct JsonTree {
   Kind kind = Kind::null;
   uint64_t whole = 0;  ///< a number without sign, point and exponent that fits
   std::string text;    ///< of a text, of a number as written, "true" or "false"
-  std::vector<std::pair<std::string, JsonTree>> members;  ///< of a list with empty names
+  struct Member;
+  std::vector<Member> members;  ///< of a list with empty names
 
   bool is_whole() const { return kind == Kind::whole; }
   bool is_text() const { return kind == Kind::text; }
@@ -25,6 +25,11 @@ struct JsonTree {
   const JsonTree* find(std::string_view name) const;
   /// For error texts: JSON again, cut off where it is long.
   std::string describe() const;
+};
+
+struct JsonTree::Member {
+  std::string name;
+  JsonTree value;
 };
 
 /// Parses all of `text`. Throws FormatError with `code` naming `path`; E_DUP_KEY for a key that an

@@ -55,12 +55,12 @@ std::vector<int64_t> parse_shape(const std::string& path, const std::string& key
 void parse_offsets(const std::string& path, const JsonTree& value, SafetensorsEntry& entry) {
   const auto& ends = value.members;
   const bool pair =
-      value.is_list() && ends.size() == 2 && ends[0].second.is_whole() && ends[1].second.is_whole();
+      value.is_list() && ends.size() == 2 && ends[0].value.is_whole() && ends[1].value.is_whole();
   if (!pair)
     malformed("E_OFFSET", "{}: tensor '{}': data_offsets {} are not two whole numbers", path,
               entry.key, value.describe());
-  entry.begin = ends[0].second.whole;
-  entry.end = ends[1].second.whole;
+  entry.begin = ends[0].value.whole;
+  entry.end = ends[1].value.whole;
 }
 
 SafetensorsEntry parse_entry(const std::string& path, const std::string& key,

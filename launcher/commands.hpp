@@ -1,0 +1,23 @@
+// Commands beside launch: executables of their own, weft-<command>, as the launcher itself links no
+// tensor.
+#pragma once
+
+#include <string>
+#include <vector>
+
+namespace weft::inline v0::launcher {
+
+/// The folders with weft-<command>: PREFIX/libexec/weft and build/libexec, from where the launcher
+/// itself lies.
+std::vector<std::string> command_folders();
+
+/// The path of weft-<name> in `folders`, or an empty text.
+std::string find_command(const std::string& name, const std::vector<std::string>& folders);
+
+/// The names of all commands there are, launch and help included, sorted.
+std::vector<std::string> all_commands(const std::vector<std::string>& folders);
+
+/// "launcher: no command ..." with the nearest one, and how to launch a program of that name.
+std::string unknown_command_text(const std::string& name, const std::vector<std::string>& commands);
+
+}  // namespace weft::inline v0::launcher

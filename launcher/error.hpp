@@ -1,0 +1,24 @@
+// How the launcher gives up before anything runs: a text and an exit code.
+#pragma once
+
+#include <string>
+
+#include <weft/core/base/error.hpp>
+
+namespace weft::inline v0::launcher {
+
+inline constexpr int kExitUsage = 2;            ///< usage or configuration
+inline constexpr int kExitTimeLimit = 124;      ///< as timeout(1)
+inline constexpr int kExitNotExecutable = 126;  ///< as a shell
+inline constexpr int kExitNotFound = 127;
+
+class LaunchError : public Error {
+ public:
+  LaunchError(int code, const std::string& text) : Error(text), code_(code) {}
+  int code() const noexcept { return code_; }
+
+ private:
+  int code_;
+};
+
+}  // namespace weft::inline v0::launcher

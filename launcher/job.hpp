@@ -1,0 +1,106 @@
+// The ranks of one job on this host: started, watched, their output passed on, ended.
+#pragma once
+
+#include <signal.h>
+#include <sys/types.h>
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include <weft/launcher/ending.hpp>
+#include <weft/launcher/relay.hpp>
+#include <weft/launcher/spawn.hpp>
+
+namespace weft::inline v0::launcher {
+
+struct JobOptions {
+  SpawnContext context;                                ///< report_fd is the job's own business
+  std::vector<std::vector<std::string>> environments;  ///< of each rank
+  std::optional<double> time_limit;
+  double grace = 10;
+  /// (optional) told when a rank ends: its number and the text about it
+  std::function<void(int, const std::string&)> on_end = nullptr;
+  /// (optional) lines for the end of the output, behind the report of a failure
+  std::function<std::vector<std::string>()> notes = nullptr;
+};
+
+/// Note [How a job ends]
+/// Each rank is a direct child in a process group of its own. Its pidfd becomes readable when it
+/// dies; it is then looked at but not reaped, so that its number, which is its group's number too,
+/// stays taken until the job is over and no signal can hit a stranger. The first failure decides:
+/// its text is the launcher's first own line on stderr, its code the launcher's exit code; the
+/// others get SIGTERM and, after the grace period, SIGKILL. The same path serves the time limit and
+/// signals to the launcher. When no rank is left, every group is killed, then every orphan that
+/// fell to the launcher, which is a subreaper; then all are reaped.
+class Job {
+ public:
+  explicit Job(JobOptions options);
+  ~Job();  ///< kills and reaps what is still there
+  Job(const Job&) = delete;
+  Job& operator=(const Job&) = delete;
+
+  /// Starts the ranks and watches them to the end. The signals in `handled_signals()` must be
+  /// blocked. Returns the launcher's exit code.
+  int run();
+
+  static sigset_t handled_signals();
+
+ private:
+  struct Member {
+    pid_t pid = -1;
+    Fd pidfd;
+    std::unique_ptr<LineStream> out, err;  // none where the rank has the launcher's own
+    std::optional<Ending> ending;
+    bool after_stop = false;  // ended when the job was being stopped
+  };
+
+  void start_rank(int rank);
+  Streams make_streams(Member& member, int rank, std::vector<Fd>& child_ends);
+  void step();
+  int wait_milliseconds() const;
+  void on_event(uint64_t tag);
+  void on_signals();
+  void on_signal(int signal, pid_t sender);
+  void on_rank_end(int rank);
+  void report_first_failure(int rank);
+  bool report_exec_failure();
+  void on_stream(LineStream& stream, bool to_the_end);
+  void on_timers();
+
+  void stop(int exit_code, int signal);
+  void signal_groups(int signal, bool ended_too);
+  void suspend();
+  void finish();
+  void sweep();
+  void say_rest();
+  void say(const std::string& line);
+  void drain_sinks();
+  void update_sinks();
+
+  int size() const { return static_cast<int>(members_.size()); }
+  Sink& err() { return err_; }
+  Sink& out() { return one_output_ ? err_ : out_; }
+  void watch(int fd, uint64_t tag, uint32_t events, int operation);
+
+  JobOptions options_;
+  std::vector<Member> members_;
+  std::vector<pid_t> strangers_;  // children from before the launcher was executed
+  bool one_output_;
+  Sink out_, err_;
+  Fd epoll_, signals_, reports_, report_end_, null_;
+  bool streams_paused_ = false;
+  bool sink_watched_[2] = {false, false};
+
+  int running_ = 0;
+  TimePoint start_ = {};
+  bool stopping_ = false, killing_ = false, swept_ = false, abandoned_ = false;
+  TimePoint kill_at_ = {};
+  int exit_code_ = 0;
+  int first_failed_ = -1;
+  std::vector<pid_t> immortal_;
+};
+
+}  // namespace weft::inline v0::launcher
