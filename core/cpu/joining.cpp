@@ -14,7 +14,7 @@ WEFT_ROW void copy_bytes(std::byte* out, const std::byte* from, int64_t bytes) {
 /// Elements of `x` in C order into rows of `width` that are `pitch` apart.
 template <class T>
 void copy_rows(const TensorMeta& meta, const T* x, T* out, int64_t width, int64_t pitch) {
-  Walk walk;
+  DimWalk walk;
   for (int i = 0; i < meta.rank(); ++i) walk.add(meta.shape[i], meta.strides[i]);
   parallel_for(meta.numel / width, rows_per_task(width), [&](int64_t begin, int64_t end) {
     for (int64_t r = begin; r < end; ++r)

@@ -18,7 +18,7 @@ constexpr int64_t kGatherBlock = 2048;  // elements copied together where the in
 
 /// What is kept and what goes. Both lists in C order of the input.
 struct Plan {
-  Walk kept, reduced;
+  DimWalk kept, reduced;
 };
 
 Plan make_plan(TensorRef x, const ReduceAttrs& attrs) {
@@ -161,7 +161,7 @@ S fold_block(const Op& op, const T* x, int64_t n) {
 
 /// Elements begin … end of what one output reduces.
 template <class Op, class T, class S>
-S fold_range(const Op& op, const T* x, const Walk& reduced, int64_t begin, int64_t end) {
+S fold_range(const Op& op, const T* x, const DimWalk& reduced, int64_t begin, int64_t end) {
   if (reduced.rank == 0 || (reduced.rank == 1 && reduced.strides[0] == 1))
     return fold_block<Op, T, S>(op, x + begin, end - begin);
   T buffer[kGatherBlock];
@@ -246,8 +246,8 @@ WEFT_ROW void fold_columns(const Op& op, const T* const* rows, int64_t n, S* acc
 
 /// The columns [first, first + n) under `x`, rows begin … end of what is reduced.
 template <class Op, class T, class S>
-void fold_tile(const Op& op, const T* x, const Walk& reduced, int64_t begin, int64_t end, int64_t n,
-               S* acc) {
+void fold_tile(const Op& op, const T* x, const DimWalk& reduced, int64_t begin, int64_t end,
+               int64_t n, S* acc) {
   for (int64_t j = 0; j < n; ++j) acc[j] = op.neutral();
   int64_t r = begin;
   const T* rows[4];

@@ -7,7 +7,7 @@
 namespace weft::inline v0::WEFT_LEVEL {
 
 /// A list of dims with the strides of one tensor, neighbours joined where they lie packed.
-struct Walk {
+struct DimWalk {
   int rank = 0;
   int64_t count = 1;
   int64_t shape[kMaxRank];
@@ -42,7 +42,7 @@ struct Walk {
 
 /// Copies elements begin … end (in C order) of a walk to packed memory.
 template <class T>
-void gather_range(const T* x, const Walk& walk, int64_t begin, int64_t end, T* out) {
+void gather_range(const T* x, const DimWalk& walk, int64_t begin, int64_t end, T* out) {
   const int64_t inner = walk.inner_size(), stride = walk.inner_stride();
   for (int64_t i = begin; i < end;) {
     const int64_t column = i % inner;
@@ -64,7 +64,7 @@ template <class T>
 const T* packed(Context& context, TensorRef t) {
   const T* x = context.data<T>(t);
   if (t->contiguous || t->numel == 0) return x;
-  Walk walk;
+  DimWalk walk;
   for (int i = 0; i < t->rank(); ++i) walk.add(t->shape[i], t->strides[i]);
   T* copy = reinterpret_cast<T*>(context.workspace(static_cast<size_t>(t->numel) * sizeof(T)));
   parallel_for(t->numel, 1 << 15, [=](int64_t begin, int64_t end) {
