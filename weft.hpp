@@ -28,3 +28,13 @@
 #include <weft/dist/comm/group.hpp>
 #include <weft/dist/store/store.hpp>
 #include <weft/dist/store/tcp_store.hpp>
+#include <weft/nn/containers.hpp>
+#include <weft/nn/functions.hpp>
+#include <weft/nn/hooks.hpp>
+#include <weft/nn/init.hpp>
+#include <weft/nn/layer.hpp>
+#include <weft/nn/layers.hpp>
+#include <weft/nn/module.hpp>
+#include <weft/nn/nn.hpp>
+#include <weft/nn/param.hpp>
+#include <weft/nn/state.hpp>
