@@ -8,6 +8,7 @@
 #include <weft/core/base/env.hpp>
 #include <weft/core/base/error.hpp>
 #include <weft/core/base/log.hpp>
+#include <weft/core/base/parallel.hpp>
 #include <weft/core/device.hpp>
 #include <weft/core/dtype.hpp>
 #include <weft/core/infer.hpp>
@@ -17,6 +18,7 @@
 #include <weft/core/op.hpp>
 #include <weft/core/ops.hpp>
 #include <weft/core/ops_options.hpp>
+#include <weft/core/random.hpp>
 #include <weft/core/scalar.hpp>
 #include <weft/core/shape.hpp>
 #include <weft/core/storage.hpp>

@@ -183,6 +183,9 @@ inline TensorImpl* impl_of(TensorRef ref) {
 /// inputs[0] rewritten.
 void record(OpId op, const Attrs& attrs, Inputs inputs, std::span<Tensor> outputs, bool in_place);
 
+/// Hook of autograd: the name of what a node computes, for people: "Add", "LayerNorm".
+std::string node_name(const GraphNode* node);
+
 /// What the current thread does beside computing; one word, so that the fast path is one test.
 enum ThreadFlags : uint32_t {
   kGradEnabled = 1,
