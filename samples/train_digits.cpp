@@ -124,6 +124,6 @@ int main(int argc, char** argv) {
       {.description =
            "Trains a convolutional network on the UCI digits and tells its held-out accuracy.",
        .length_name = "epochs",
-       .default_length = 20});
+       .default_length = 30});
   return samples::run_program("train_digits", train, options);
 }
