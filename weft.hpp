@@ -8,6 +8,7 @@
 #include <weft/core/base/env.hpp>
 #include <weft/core/base/error.hpp>
 #include <weft/core/base/log.hpp>
+#include <weft/core/base/parallel.hpp>
 #include <weft/core/device.hpp>
 #include <weft/core/dtype.hpp>
 #include <weft/core/infer.hpp>
@@ -17,6 +18,7 @@
 #include <weft/core/op.hpp>
 #include <weft/core/ops.hpp>
 #include <weft/core/ops_options.hpp>
+#include <weft/core/random.hpp>
 #include <weft/core/scalar.hpp>
 #include <weft/core/shape.hpp>
 #include <weft/core/storage.hpp>
@@ -24,3 +26,13 @@
 #include <weft/core/tensor.hpp>
 #include <weft/dist/store/store.hpp>
 #include <weft/dist/store/tcp_store.hpp>
+#include <weft/nn/containers.hpp>
+#include <weft/nn/functions.hpp>
+#include <weft/nn/hooks.hpp>
+#include <weft/nn/init.hpp>
+#include <weft/nn/layer.hpp>
+#include <weft/nn/layers.hpp>
+#include <weft/nn/module.hpp>
+#include <weft/nn/nn.hpp>
+#include <weft/nn/param.hpp>
+#include <weft/nn/state.hpp>

@@ -67,6 +67,17 @@ Tensor share(TensorImpl* impl) {
   return Tensor(impl);
 }
 
+std::string node_name(const GraphNode* node) {
+  std::string name;
+  bool starts_word = true;
+  for (const char* c = static_cast<const Node*>(node)->name(); *c != '\0'; ++c) {
+    if (*c != '_')
+      name += starts_word && *c >= 'a' && *c <= 'z' ? static_cast<char>(*c - 'a' + 'A') : *c;
+    starts_word = *c == '_';
+  }
+  return name;
+}
+
 LeafMeta& leaf_meta(TensorImpl* impl) {
   if (impl->grad_meta == nullptr) impl->grad_meta = std::make_unique<LeafMeta>().release();
   return *static_cast<LeafMeta*>(impl->grad_meta);

@@ -62,7 +62,7 @@ struct TensorImpl : TensorMeta {
   GradMeta* grad_meta = nullptr;
 
   bool is_leaf() const { return node == nullptr; }
-  static void destroy(TensorImpl* impl) noexcept;
+  WEFT_API static void destroy(TensorImpl* impl) noexcept;
 };
 
 /// dtype, device and requires_grad of a new tensor.

@@ -1,0 +1,50 @@
+// One call of a collective as the ranks compare it before any data moves.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include <weft/core/dtype.hpp>
+#include <weft/core/shape.hpp>
+
+namespace weft::inline v0::dist {
+
+/// How all_reduce and reduce_scatter combine the ranks' elements.
+enum class ReduceOp : uint8_t { sum, avg, min, max, prod };
+
+namespace detail {
+
+enum class CallKind : uint8_t {
+  none,
+  barrier,
+  all_reduce,
+  all_gather,
+  reduce_scatter,
+  broadcast,
+  gather,
+  scatter,
+  all_to_all,
+  allocate_shared,
+  send,
+  recv,
+};
+
+const char* name_of(ReduceOp op);
+const char* name_of(CallKind kind);
+
+struct Call {
+  CallKind kind = CallKind::none;
+  DType dtype = DType::u8;
+  ReduceOp op = ReduceOp::sum;
+  int root = -1;  ///< root of a rooted collective; the peer of send and recv
+  Shape shape = {};
+};
+
+/// Hash of everything that must be equal on all ranks. send and recv of one message hash alike.
+uint64_t fingerprint(uint64_t group, uint64_t sequence, const Call& call);
+
+/// "all_reduce #12 (f32 [2, 3], sum)".
+std::string describe(const Call& call, uint64_t sequence);
+
+}  // namespace detail
+}  // namespace weft::inline v0::dist

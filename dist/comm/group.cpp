@@ -1,0 +1,254 @@
+#include <weft/dist/comm/group.hpp>
+
+#include <algorithm>
+#include <exception>
+#include <mutex>
+#include <thread>
+#include <utility>
+
+#include <weft/autograd/autograd.hpp>
+#include <weft/core/base/check.hpp>
+#include <weft/core/ops.hpp>
+#include <weft/dist/comm/transport.hpp>
+
+namespace weft::inline v0::dist {
+
+using detail::Call;
+using detail::CallKind;
+
+namespace {
+
+// Where an empty tensor has no memory: a collective of nothing still meets the other ranks.
+std::byte nothing;
+
+/// A tensor's elements, packed, in host memory.
+class Packed {
+ public:
+  explicit Packed(const Tensor& tensor)
+      : tensor_(tensor),
+        packed_(tensor.device().is_cpu() && tensor.is_contiguous()
+                    ? tensor
+                    : tensor.detach().cpu().contiguous()) {
+    const TensorImpl* impl = packed_.impl();
+    WEFT_CHECK(ArgumentError, packed_.storage().is_resident(),
+               "collective: the storage of this {} tensor {} is evicted; pin it before use",
+               name_of(impl->dtype), to_string(impl->shape));
+    data_ = impl->numel == 0 ? &nothing
+                             : packed_.storage()->data + impl->storage_offset * impl->item_size();
+  }
+
+  const Shape& shape() const { return packed_.shape(); }
+  DType dtype() const { return packed_.dtype(); }
+  std::byte* data() const { return data_; }
+
+ protected:
+  Tensor tensor_, packed_;
+  std::byte* data_;
+};
+
+/// As Packed, for a tensor that is overwritten.
+class PackedResult : public Packed {
+ public:
+  PackedResult(const char* op, const Tensor& tensor) : Packed(tensor) {
+    WEFT_CHECK(ArgumentError, (tensor.storage()->flags & kReadOnly) == 0,
+               "{}: the tensor's storage is read-only (a mapped file); clone() the tensor first",
+               op);
+  }
+
+  void write_back() {
+    if (packed_.is_same(tensor_)) {
+      tensor_.storage()->version.fetch_add(1, std::memory_order_relaxed);
+      return;
+    }
+    const NoGrad guard;
+    tensor_.detach().copy_(packed_);
+  }
+};
+
+void check_op(const char* name, const Tensor& tensor, ReduceOp op) {
+  WEFT_CHECK(ArgumentError, op != ReduceOp::avg || is_floating(tensor.dtype()),
+             "{}: avg needs a floating dtype, not {}; sum and divide instead", name,
+             name_of(tensor.dtype()));
+}
+
+Shape stacked(const Shape& shape, int64_t size) {
+  WEFT_CHECK(ArgumentError, shape.rank() < kMaxRank,
+             "all_gather: a tensor of {} dims cannot be stacked; {} is the limit", shape.rank(),
+             kMaxRank);
+  Shape result = shape;
+  result.insert(0, size);
+  return result;
+}
+
+/// The shape of one of `size` equal pieces along the first dim.
+Shape piece_of(const char* op, const Shape& shape, int64_t size) {
+  WEFT_CHECK(ArgumentError, shape.rank() > 0 && shape[0] % size == 0,
+             "{}: the first dim of {} does not divide by the {} ranks", op, to_string(shape), size);
+  Shape piece = shape;
+  piece[0] /= size;
+  return piece;
+}
+
+/// An empty host tensor for a result, and its memory.
+struct Result {
+  Tensor tensor;
+  std::byte* data;
+  Result(const Shape& shape, DType dtype)
+      : tensor(empty(shape, {.dtype = dtype})),
+        data(tensor.numel() == 0 ? &nothing : tensor.storage()->data) {}
+};
+
+}  // namespace
+
+Group::Group() : transport_(detail::make_single_transport("single")) {}
+Group::Group(std::shared_ptr<detail::Transport> transport) : transport_(std::move(transport)) {}
+
+int Group::rank() const { return transport_->rank(); }
+int Group::size() const { return transport_->size(); }
+const std::string& Group::name() const { return transport_->name(); }
+
+void Group::check_rank(const char* op, int rank, bool other_than_self) const {
+  WEFT_CHECK(ArgumentError, rank >= 0 && rank < size(), "{}: rank {} of a group of {}", op, rank,
+             size());
+  WEFT_CHECK(ArgumentError, !other_than_self || rank != this->rank(),
+             "{}: rank {} is this rank itself", op, rank);
+}
+
+void Group::barrier() const { transport_->barrier(); }
+
+void Group::all_reduce(const Tensor& tensor, ReduceOp op) const {
+  check_op("all_reduce", tensor, op);
+  PackedResult packed("all_reduce", tensor);
+  transport_->all_reduce(
+      {.kind = CallKind::all_reduce, .dtype = packed.dtype(), .op = op, .shape = packed.shape()},
+      packed.data());
+  packed.write_back();
+}
+
+Tensor Group::all_gather(const Tensor& tensor) const {
+  const Packed packed(tensor);
+  const Result result(stacked(packed.shape(), size()), packed.dtype());
+  transport_->all_gather(
+      {.kind = CallKind::all_gather, .dtype = packed.dtype(), .shape = packed.shape()},
+      packed.data(), result.data);
+  return result.tensor.to(tensor.device());
+}
+
+Tensor Group::reduce_scatter(const Tensor& tensor, ReduceOp op) const {
+  check_op("reduce_scatter", tensor, op);
+  const Packed packed(tensor);
+  const Shape piece = piece_of("reduce_scatter", packed.shape(), size());
+  const Result result(piece, packed.dtype());
+  transport_->reduce_scatter(
+      {.kind = CallKind::reduce_scatter, .dtype = packed.dtype(), .op = op, .shape = piece},
+      packed.data(), result.data);
+  return result.tensor.to(tensor.device());
+}
+
+void Group::broadcast(const Tensor& tensor, int root) const {
+  check_rank("broadcast", root, false);
+  PackedResult packed("broadcast", tensor);
+  transport_->broadcast(
+      {.kind = CallKind::broadcast, .dtype = packed.dtype(), .root = root, .shape = packed.shape()},
+      packed.data());
+  packed.write_back();
+}
+
+Tensor Group::gather(const Tensor& tensor, int root) const {
+  check_rank("gather", root, false);
+  const Packed packed(tensor);
+  const Shape shape = stacked(packed.shape(), rank() == root ? size() : 0);
+  const Result result(shape, packed.dtype());
+  transport_->gather(
+      {.kind = CallKind::gather, .dtype = packed.dtype(), .root = root, .shape = packed.shape()},
+      packed.data(), result.data);
+  return rank() == root ? result.tensor.to(tensor.device()) : Tensor();
+}
+
+void Group::scatter(const Tensor& tensor, const Tensor& rows, int root) const {
+  check_rank("scatter", root, false);
+  PackedResult packed("scatter", tensor);
+  const bool is_root = rank() == root;
+  if (is_root) {
+    const Shape expected = stacked(packed.shape(), size());
+    WEFT_CHECK(ArgumentError, rows.shape() == expected && rows.dtype() == packed.dtype(),
+               "scatter: the root's rows are {} {}, not {} {}", name_of(rows.dtype()),
+               to_string(rows.shape()), name_of(packed.dtype()), to_string(expected));
+  }
+  const Packed source(is_root ? rows : tensor);
+  transport_->scatter(
+      {.kind = CallKind::scatter, .dtype = packed.dtype(), .root = root, .shape = packed.shape()},
+      source.data(), packed.data());
+  packed.write_back();
+}
+
+Tensor Group::all_to_all(const Tensor& tensor) const {
+  const Packed packed(tensor);
+  const Result result(packed.shape(), packed.dtype());
+  transport_->all_to_all({.kind = CallKind::all_to_all,
+                          .dtype = packed.dtype(),
+                          .shape = piece_of("all_to_all", packed.shape(), size())},
+                         packed.data(), result.data);
+  return result.tensor.to(tensor.device());
+}
+
+void Group::send(const Tensor& tensor, int to) const {
+  check_rank("send", to, true);
+  const Packed packed(tensor);
+  transport_->send(
+      {.kind = CallKind::send, .dtype = packed.dtype(), .root = to, .shape = packed.shape()},
+      packed.data());
+}
+
+void Group::recv(const Tensor& tensor, int from) const {
+  check_rank("recv", from, true);
+  PackedResult packed("recv", tensor);
+  transport_->recv(
+      {.kind = CallKind::recv, .dtype = packed.dtype(), .root = from, .shape = packed.shape()},
+      packed.data());
+  packed.write_back();
+}
+
+Storage Group::allocate_shared(size_t bytes) const { return transport_->allocate_shared(bytes); }
+
+Group Group::split(int color, int key) const {
+  const int64_t mine[2] = {color, key};
+  std::vector<int64_t> all(2 * static_cast<size_t>(size()));
+  transport_->all_gather({.kind = CallKind::all_gather, .dtype = DType::i64, .shape = {2}},
+                         reinterpret_cast<const std::byte*>(mine),
+                         reinterpret_cast<std::byte*>(all.data()));
+  if (color < 0) return Group();
+  std::vector<int> members;
+  for (int r = 0; r < size(); ++r)
+    if (all[2 * static_cast<size_t>(r)] == color) members.push_back(r);
+  std::stable_sort(members.begin(), members.end(), [&](int a, int b) {
+    return all[2 * static_cast<size_t>(a) + 1] < all[2 * static_cast<size_t>(b) + 1];
+  });
+  return Group(transport_->split(color, members));
+}
+
+void Group::abort(const std::string& reason) const noexcept {
+  transport_->abort(fmt::format("group '{}': aborted by rank {}{}{}", name(), rank(),
+                                reason.empty() ? "" : ": ", reason));
+}
+
+void run_fake_group(int size, const std::function<void(const Group&)>& body, double timeout) {
+  WEFT_CHECK(ArgumentError, size > 0, "run_fake_group: {} ranks", size);
+  auto peers = detail::join_threads(size);
+  std::mutex mutex;
+  std::exception_ptr first;
+  std::vector<std::thread> threads;
+  for (auto& mine : peers)
+    threads.emplace_back([&, timeout] {
+      try {
+        body(Group(detail::make_shared_transport(std::move(mine), "fake", timeout)));
+      } catch (...) {
+        const std::lock_guard lock(mutex);
+        if (first == nullptr) first = std::current_exception();
+      }
+    });
+  for (std::thread& thread : threads) thread.join();
+  if (first != nullptr) std::rethrow_exception(first);
+}
+
+}  // namespace weft::inline v0::dist

@@ -1,0 +1,293 @@
+// Ranks that are processes of one host.
+//
+// Note [Joining on one host]
+// Rank 0 listens on a Unix socket with an automatic abstract address (no file, gone with the
+// process), which it publishes in the store with a nonce. The others connect, both sides check that
+// the peer runs as the same user, and rank 0 opens a pidfd of each while it is connected, so that
+// no reused pid can be meant. All pidfds go to all ranks. The sockets stay: memory is shared by
+// sending a memfd over them.
+#include <poll.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstddef>
+#include <cstring>
+#include <span>
+#include <utility>
+
+#include <weft/core/base/check.hpp>
+#include <weft/dist/comm/peers.hpp>
+
+namespace weft::inline v0::dist::detail {
+
+using weft::detail::fail;
+
+namespace {
+
+constexpr uint64_t kMagic = 0x6e696f6a74666577u;  // "weftjoin"
+constexpr int kMaxRanks = 250;                    // the kernel passes 253 descriptors at once
+
+struct Hello {
+  uint64_t magic;
+  int64_t rank;
+  uint64_t nonce;
+};
+
+struct Offer {
+  uint64_t magic;
+  uint64_t bytes;
+  char refusal[112];  ///< why there is no descriptor
+};
+
+struct Message {
+  IoResult result = IoResult::done;
+  std::vector<Fd> fds;
+};
+
+void send_message(int socket, const void* data, size_t bytes, std::span<const int> fds) {
+  iovec piece{const_cast<void*>(data), bytes};
+  msghdr header{};
+  header.msg_iov = &piece;
+  header.msg_iovlen = 1;
+  std::vector<char> control(CMSG_SPACE(sizeof(int) * fds.size()));
+  if (!fds.empty()) {
+    header.msg_control = control.data();
+    header.msg_controllen = control.size();
+    cmsghdr* part = CMSG_FIRSTHDR(&header);
+    part->cmsg_level = SOL_SOCKET;
+    part->cmsg_type = SCM_RIGHTS;
+    part->cmsg_len = CMSG_LEN(sizeof(int) * fds.size());
+    std::memcpy(CMSG_DATA(part), fds.data(), sizeof(int) * fds.size());
+  }
+  // A peer that is gone is noticed, with its rank, by the next wait for it.
+  while (sendmsg(socket, &header, MSG_NOSIGNAL) < 0 && errno == EINTR) {
+  }
+}
+
+Message receive_message(int socket, void* data, size_t bytes, TimePoint deadline) {
+  Message message;
+  if (!wait_ready(socket, POLLIN, deadline)) return {IoResult::timed_out, {}};
+  iovec piece{data, bytes};
+  std::vector<char> control(CMSG_SPACE(sizeof(int) * kMaxRanks));
+  msghdr header{};
+  header.msg_iov = &piece;
+  header.msg_iovlen = 1;
+  header.msg_control = control.data();
+  header.msg_controllen = control.size();
+  ssize_t got = 0;
+  while ((got = recvmsg(socket, &header, MSG_CMSG_CLOEXEC)) < 0 && errno == EINTR) {
+  }
+  for (cmsghdr* part = CMSG_FIRSTHDR(&header); got >= 0 && part != nullptr;
+       part = CMSG_NXTHDR(&header, part)) {
+    if (part->cmsg_level != SOL_SOCKET || part->cmsg_type != SCM_RIGHTS) continue;
+    const size_t count = (part->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+    for (size_t i = 0; i < count; ++i) {
+      int fd = -1;
+      std::memcpy(&fd, CMSG_DATA(part) + i * sizeof(int), sizeof(int));
+      message.fds.emplace_back(fd);
+    }
+  }
+  if (got != static_cast<ssize_t>(bytes)) message.result = IoResult::closed;
+  return message;
+}
+
+ucred credentials(int socket) {
+  ucred peer{};
+  socklen_t size = sizeof peer;
+  if (getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0)
+    peer.uid = static_cast<uid_t>(-1);
+  return peer;
+}
+
+Fd open_pid(pid_t pid, const std::string& name) {
+  Fd fd(static_cast<int>(syscall(SYS_pidfd_open, pid, 0)));
+  WEFT_CHECK(CommError, fd, "group '{}': pidfd_open of pid {}: {}", name, pid,
+             std::strerror(errno));
+  return fd;
+}
+
+std::string list_ranks(const std::vector<Fd>& joined) {
+  std::string text;
+  for (size_t rank = 1; rank < joined.size(); ++rank)
+    if (!joined[rank]) text += (text.empty() ? "" : ", ") + std::to_string(rank);
+  return text;
+}
+
+class ProcessPeers final : public Peers {
+ public:
+  ProcessPeers(std::shared_ptr<Store> store, std::string name, int rank, int size,
+               TimePoint deadline)
+      : store_(std::move(store)), name_(std::move(name)), rank_(rank), size_(size) {
+    WEFT_CHECK(CommError, size <= kMaxRanks, "group '{}': {} ranks on one host; at most {} work",
+               name_, size, kMaxRanks);
+    if (rank == 0)
+      host(deadline);
+    else
+      join(deadline);
+  }
+
+  int rank() const override { return rank_; }
+  int size() const override { return size_; }
+
+  std::shared_ptr<Region> share(size_t bytes, TimePoint deadline) override {
+    return rank_ == 0 ? offer(bytes) : accept_offer(bytes, deadline);
+  }
+
+  std::optional<std::string> gone(int rank) override {
+    pollfd watched{pidfds_[static_cast<size_t>(rank)].get(), POLLIN, 0};
+    if (poll(&watched, 1, 0) > 0) return "is gone";
+    return std::nullopt;
+  }
+
+  std::unique_ptr<Peers> subset(const std::string& name, const std::vector<int>& members,
+                                TimePoint deadline) override {
+    const auto self = std::find(members.begin(), members.end(), rank_);
+    return std::make_unique<ProcessPeers>(store_, name, static_cast<int>(self - members.begin()),
+                                          static_cast<int>(members.size()), deadline);
+  }
+
+ private:
+  void host(TimePoint deadline) {
+    Fd listener(socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    socklen_t length = sizeof address.sun_family;  // no more than this: an automatic address
+    const bool listening =
+        listener && bind(listener.get(), reinterpret_cast<sockaddr*>(&address), length) == 0 &&
+        listen(listener.get(), size_) == 0;
+    length = sizeof address;
+    WEFT_CHECK(CommError,
+               listening &&
+                   getsockname(listener.get(), reinterpret_cast<sockaddr*>(&address), &length) == 0,
+               "group '{}': cannot listen on a Unix socket: {}", name_, std::strerror(errno));
+    uint64_t nonce = 0;
+    WEFT_CHECK(CommError, getentropy(&nonce, sizeof nonce) == 0, "group '{}': getentropy: {}",
+               name_, std::strerror(errno));
+    std::string published(reinterpret_cast<const char*>(&nonce), sizeof nonce);
+    published.append(reinterpret_cast<const char*>(&address), length);
+    store_->set(key(), published);
+
+    sockets_.resize(static_cast<size_t>(size_));
+    pidfds_.resize(static_cast<size_t>(size_));
+    pidfds_[0] = open_pid(getpid(), name_);
+    for (int joined = 1; joined < size_;)
+      if (admit(listener.get(), nonce, deadline)) ++joined;
+    std::vector<int> fds;
+    for (const Fd& fd : pidfds_) fds.push_back(fd.get());
+    const Offer welcome{kMagic, fds.size(), {}};
+    for (int peer = 1; peer < size_; ++peer)
+      send_message(sockets_[static_cast<size_t>(peer)].get(), &welcome, sizeof welcome, fds);
+    store_->delete_key(key());
+  }
+
+  bool admit(int listener, uint64_t nonce, TimePoint deadline) {
+    if (!wait_ready(listener, POLLIN, deadline))
+      fail<TimeoutError>("group '{}': of {} ranks, {} did not join in time", name_, size_,
+                         list_ranks(sockets_));
+    Fd socket(accept4(listener, nullptr, nullptr, SOCK_CLOEXEC));
+    if (!socket) return false;
+    const ucred peer = credentials(socket.get());
+    if (peer.uid != geteuid()) return false;
+    Hello hello{};
+    const Message message = receive_message(socket.get(), &hello, sizeof hello, deadline);
+    if (message.result != IoResult::done || hello.magic != kMagic || hello.nonce != nonce)
+      return false;
+    WEFT_CHECK(CommError, hello.rank > 0 && hello.rank < size_,
+               "group '{}': a process (pid {}) joins as rank {} of {}", name_, peer.pid, hello.rank,
+               size_);
+    Fd& place = sockets_[static_cast<size_t>(hello.rank)];
+    WEFT_CHECK(CommError, !place, "group '{}': two processes join as rank {}; each needs its own",
+               name_, hello.rank);
+    place = std::move(socket);
+    pidfds_[static_cast<size_t>(hello.rank)] = open_pid(peer.pid, name_);
+    return true;
+  }
+
+  void join(TimePoint deadline) {
+    const std::string published = store_->get(key(), std::max(0.0, -seconds_since(deadline)));
+    uint64_t nonce = 0;
+    sockaddr_un address{};
+    WEFT_CHECK(CommError,
+               published.size() > sizeof nonce && published.size() <= sizeof nonce + sizeof address,
+               "group '{}': the store's entry of rank 0 is malformed", name_);
+    std::memcpy(&nonce, published.data(), sizeof nonce);
+    const size_t length = published.size() - sizeof nonce;
+    std::memcpy(&address, published.data() + sizeof nonce, length);
+    sockets_.emplace_back(socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
+    const int socket = sockets_[0].get();
+    WEFT_CHECK(
+        CommError,
+        connect(socket, reinterpret_cast<sockaddr*>(&address), static_cast<socklen_t>(length)) == 0,
+        "group '{}': rank {} cannot reach rank 0 on this host: {}", name_, rank_,
+        std::strerror(errno));
+    WEFT_CHECK(CommError, credentials(socket).uid == geteuid(),
+               "group '{}': rank 0 runs as another user", name_);
+    const Hello hello{kMagic, rank_, nonce};
+    send_message(socket, &hello, sizeof hello, {});
+    Offer welcome{};
+    Message message = receive_message(socket, &welcome, sizeof welcome, deadline);
+    check_answer(message.result);
+    WEFT_CHECK(CommError,
+               welcome.magic == kMagic && message.fds.size() == static_cast<size_t>(size_),
+               "group '{}': rank 0 answered for {} ranks, this one expects {}", name_,
+               welcome.bytes, size_);
+    pidfds_ = std::move(message.fds);
+  }
+
+  std::shared_ptr<Region> offer(size_t bytes) {
+    Offer offer{kMagic, bytes, {}};
+    try {
+      auto region = std::make_shared<Region>(Region::create(bytes));
+      const int fd = region->fd();
+      for (int peer = 1; peer < size_; ++peer)
+        send_message(sockets_[static_cast<size_t>(peer)].get(), &offer, sizeof offer, {&fd, 1});
+      return region;
+    } catch (const OutOfMemory& error) {
+      std::strncpy(offer.refusal, error.what(), sizeof offer.refusal - 1);
+      for (int peer = 1; peer < size_; ++peer)
+        send_message(sockets_[static_cast<size_t>(peer)].get(), &offer, sizeof offer, {});
+      throw;
+    }
+  }
+
+  std::shared_ptr<Region> accept_offer(size_t bytes, TimePoint deadline) {
+    Offer offer{};
+    Message message = receive_message(sockets_[0].get(), &offer, sizeof offer, deadline);
+    check_answer(message.result);
+    if (message.fds.empty()) throw OutOfMemory(offer.refusal);
+    WEFT_CHECK(CommError, offer.magic == kMagic && offer.bytes == bytes && message.fds.size() == 1,
+               "group '{}': rank 0 shares {} bytes, this rank expects {}", name_, offer.bytes,
+               bytes);
+    return std::make_shared<Region>(Region::attach(std::move(message.fds[0]), bytes));
+  }
+
+  void check_answer(IoResult result) const {
+    if (result == IoResult::timed_out)
+      fail<TimeoutError>("group '{}': rank 0 did not answer rank {} in time; ranks may be missing",
+                         name_, rank_);
+    if (result == IoResult::closed)
+      throw PeerLost(
+          0, fmt::format("group '{}': rank 0 closed the connection to rank {}", name_, rank_));
+  }
+
+  std::string key() const { return "group/" + name_; }
+
+  std::shared_ptr<Store> store_;
+  std::string name_;
+  int rank_, size_;
+  std::vector<Fd> sockets_;  ///< rank 0: to each other rank; others: to rank 0
+  std::vector<Fd> pidfds_;
+};
+
+}  // namespace
+
+std::unique_ptr<Peers> join_processes(std::shared_ptr<Store> store, const std::string& name,
+                                      int rank, int size, TimePoint deadline) {
+  return std::make_unique<ProcessPeers>(std::move(store), name, rank, size, deadline);
+}
+
+}  // namespace weft::inline v0::dist::detail
