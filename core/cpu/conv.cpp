@@ -8,7 +8,7 @@
 #include <weft/core/conv_attrs.hpp>
 #include <weft/core/cpu/gemm.hpp>
 #include <weft/core/cpu/products.hpp>
-#include <weft/core/cpu/strided.hpp>
+#include <weft/core/cpu/packing.hpp>
 
 namespace weft::inline v0::detail {
 

@@ -3,7 +3,7 @@
 #include <weft/core/base/parallel.hpp>
 #include <weft/core/conv_attrs.hpp>
 #include <weft/core/cpu/kernel.hpp>
-#include <weft/core/cpu/strided.hpp>
+#include <weft/core/cpu/packing.hpp>
 
 namespace weft::inline v0::WEFT_LEVEL {
 

@@ -1,4 +1,4 @@
-#include <weft/core/cpu/strided.hpp>
+#include <weft/core/cpu/packing.hpp>
 
 #include <algorithm>
 #include <cstring>
