@@ -1,11 +1,13 @@
 // Matrix products: values against plain loops, layouts, batches, empty sizes, errors.
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <vector>
 
-#include <weft/core/ops.hpp>
+#include <weft/core/base/error.hpp>
 #include <weft/core/base/parallel.hpp>
+#include <weft/core/ops.hpp>
 #include <weft/core/random.hpp>
 #include <weft/tests/support/errors.hpp>
 
@@ -182,18 +184,19 @@ TEST_CASE("products refuse what does not fit") {
   check_error<ArgumentError>("matmul_inner_sizes", [&] { matmul(a, b); });
   check_error<ArgumentError>("matmul_vectors", [&] { matmul(zeros({3}), zeros({4})); });
   check_error<ArgumentError>("matmul_number", [&] { matmul(a, scalar_tensor(1.0, {})); });
-  check_error<ArgumentError>("matmul_dtypes",
-                             [&] { matmul(a, zeros({3, 2}, {.dtype = DType::f64})); });
+  check_error<ArgumentError>("matmul_dtypes", [&] {
+    matmul(a, zeros({3, 2}, {.dtype = DType::f64}));
+  });
   check_error<ArgumentError>("matmul_bool", [&] {
     matmul(zeros({2, 2}, {.dtype = DType::boolean}), zeros({2, 2}, {.dtype = DType::boolean}));
   });
-  check_error<ArgumentError>("matmul_batch",
-                             [&] { matmul(zeros({2, 3, 4}), zeros({3, 4, 5})); });
+  check_error<ArgumentError>("matmul_batch", [&] { matmul(zeros({2, 3, 4}), zeros({3, 4, 5})); });
   check_error<ArgumentError>("linear_sizes", [&] { linear(a, b); });
   check_error<ArgumentError>("linear_weight", [&] { linear(a, zeros({3})); });
   check_error<ArgumentError>("linear_bias", [&] { linear(a, zeros({4, 3}), zeros({3})); });
-  check_error<ArgumentError>("linear_dtypes",
-                             [&] { linear(a, zeros({4, 3}, {.dtype = DType::bf16})); });
+  check_error<ArgumentError>("linear_dtypes", [&] {
+    linear(a, zeros({4, 3}, {.dtype = DType::bf16}));
+  });
   check_error<ArgumentError>("linear_bool", [&] {
     linear(zeros({2, 2}, {.dtype = DType::boolean}), zeros({2, 2}, {.dtype = DType::boolean}));
   });
