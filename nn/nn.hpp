@@ -2,6 +2,8 @@
 #pragma once
 
 #include <weft/nn/containers.hpp>
+#include <weft/nn/data/data_loader.hpp>
+#include <weft/nn/data/dataset.hpp>
 #include <weft/nn/functions.hpp>
 #include <weft/nn/init.hpp>
 #include <weft/nn/layers.hpp>

@@ -23,3 +23,8 @@ WEFT_API Tensor clip_grad_norm_(const std::vector<Tensor>& parameters, double ma
 WEFT_API void clip_grad_value_(const std::vector<Tensor>& parameters, double clip_value);
 
 }  // namespace weft::inline v0::nn
+
+namespace weft::inline v0::optim {
+using nn::clip_grad_norm_;
+using nn::clip_grad_value_;
+}  // namespace weft::inline v0::optim

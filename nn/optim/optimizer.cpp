@@ -72,7 +72,6 @@ void Optimizer::add_param_group(const ParamGroup& given) {
   Group group = defaults_;
   group.params = given.params;
   group.lr = given.lr.value_or(group.lr);
-  group.initial_lr = group.lr;
   group.weight_decay = given.weight_decay.value_or(group.weight_decay);
   group.momentum = given.momentum.value_or(group.momentum);
   group.betas = given.betas.value_or(group.betas);

@@ -34,7 +34,7 @@ struct ParamGroup {
 struct Group {
   std::vector<Tensor> params = {};
   double lr = 1e-3;
-  double initial_lr = 1e-3;  ///< before any schedule
+  double initial_lr = -1;  ///< what schedules start from; set by the first one
   double weight_decay = 0;
   double momentum = 0;
   double dampening = 0;

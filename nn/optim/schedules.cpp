@@ -25,6 +25,11 @@ double cosine(double start, double end, double part) {
 
 }  // namespace
 
+Schedule::Schedule(Optimizer& optimizer) : optimizer_(&optimizer) {
+  for (Group& group : optimizer.groups())
+    if (group.initial_lr < 0) group.initial_lr = group.lr;
+}
+
 Schedule::~Schedule() = default;
 
 void Schedule::adjust(Group&, int64_t) const {}

@@ -30,7 +30,7 @@ class WEFT_API Schedule {
   Optimizer& optimizer() const { return *optimizer_; }
 
  protected:
-  explicit Schedule(Optimizer& optimizer) : optimizer_(&optimizer) {}
+  explicit Schedule(Optimizer& optimizer);
   /// The rate of group number `group`, of initial rate `base`, at step `t`.
   virtual double rate(double base, int64_t t, size_t group) const = 0;
   /// Other numbers of the group that follow the step (OneCycleLR's momentum).
