@@ -7,6 +7,7 @@
 #include <vector>
 
 #include <weft/autograd/autograd.hpp>
+#include <weft/core/base/error.hpp>
 #include <weft/core/base/parallel.hpp>
 #include <weft/core/memory.hpp>
 #include <weft/core/ops.hpp>

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <vector>
 
+#include <weft/core/base/error.hpp>
 #include <weft/core/base/parallel.hpp>
 #include <weft/core/kernel/philox.hpp>
 #include <weft/core/ops.hpp>
