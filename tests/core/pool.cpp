@@ -71,7 +71,7 @@ TEST_CASE("pooling agrees with plain loops") {
     CAPTURE(largest);
     check_pool({2, 3, 7, 8}, {.kernel_size = 2}, 3, 4, largest);
     check_pool({2, 3, 7, 8}, {.kernel_size = 3, .stride = 2, .padding = 1}, 4, 4, largest);
-    check_pool({3, 7, 8}, {.kernel_size = {3, 2}, .stride = {1, 3}}, 5, 3, largest);
+    check_pool({3, 7, 8}, {.kernel_size = {3, 2}, .stride = Pair(1, 3)}, 5, 3, largest);
     check_pool({1, 2, 7, 8}, {.kernel_size = 2, .ceil_mode = true}, 4, 4, largest);
     check_pool({1, 2, 7, 7}, {.kernel_size = 3, .stride = 2, .padding = 1, .ceil_mode = true}, 4, 4,
                largest);
