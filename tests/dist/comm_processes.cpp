@@ -5,12 +5,14 @@
 #include <chrono>
 #include <filesystem>
 #include <fstream>
+#include <functional>
+#include <optional>
 #include <set>
 #include <string>
 
 #include <weft/core/base/error.hpp>
 #include <weft/tests/dist/ranks.hpp>
-#include <weft/tests/dist/store_support.hpp>
+#include <weft/tests/support/environment.hpp>
 #include <weft/tests/support/errors.hpp>
 
 using namespace weft;
@@ -24,6 +26,12 @@ constexpr double kSlower = 10;
 #else
 constexpr double kSlower = 1;
 #endif
+
+double seconds_of(const std::function<void()>& action) {
+  const auto start = std::chrono::steady_clock::now();
+  action();
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
 
 std::set<std::string> shared_files() {
   std::set<std::string> names;

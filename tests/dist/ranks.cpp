@@ -35,7 +35,8 @@ std::string Problems::text() const {
 void check_on_ranks(int size, const std::function<void(const dist::Group&, Problems&)>& body) {
   CAPTURE(size);
   Problems problems;
-  dist::run_fake_group(size, [&](const dist::Group& group) { body(group, problems); }, 60);
+  dist::run_fake_group(
+      size, [&](const dist::Group& group) { body(group, problems); }, 60);
   const std::string text = problems.text();
   CHECK_MESSAGE(text.empty(), text);
 }
@@ -46,15 +47,15 @@ RankProcesses::RankProcesses(const std::string& probe, int size,
       ranks_(static_cast<size_t>(size)) {
   for (int r = 0; r < size; ++r) {
     Rank& rank = ranks_[static_cast<size_t>(r)];
-    std::vector<std::string> words = {"env",
-                                      "RANK=" + std::to_string(r),
-                                      "LOCAL_RANK=" + std::to_string(r),
-                                      "WORLD_SIZE=" + std::to_string(size),
-                                      "LOCAL_WORLD_SIZE=" + std::to_string(size),
-                                      "WEFT_STORE=tcp://127.0.0.1:" +
-                                          std::to_string(server_->port()),
-                                      "WEFT_TOKEN=" + kToken,
-                                      "WEFT_TEST_PROBE=" + probe};
+    std::vector<std::string> words = {
+        "env",
+        "RANK=" + std::to_string(r),
+        "LOCAL_RANK=" + std::to_string(r),
+        "WORLD_SIZE=" + std::to_string(size),
+        "LOCAL_WORLD_SIZE=" + std::to_string(size),
+        "WEFT_STORE=tcp://127.0.0.1:" + std::to_string(server_->port()),
+        "WEFT_TOKEN=" + kToken,
+        "WEFT_TEST_PROBE=" + probe};
     words.insert(words.end(), env.begin(), env.end());
     words.insert(words.end(), {"/proc/self/exe", "--test-case=comm probe", "--no-skip"});
     char self[4096];
