@@ -72,8 +72,11 @@ struct GradReducer::State : std::enable_shared_from_this<State> {
 
   /// Ends with the backward pass that holds it, whether that finishes or throws.
   struct PassEnd {
-    std::shared_ptr<State> state;
+    explicit PassEnd(std::shared_ptr<State> its_state) : state(std::move(its_state)) {}
     ~PassEnd() { state->in_pass = false; }
+    PassEnd(const PassEnd&) = delete;
+    PassEnd& operator=(const PassEnd&) = delete;
+    std::shared_ptr<State> state;
   };
 
   Group group;
@@ -176,7 +179,7 @@ struct GradReducer::State : std::enable_shared_from_this<State> {
   void enter_pass() {
     start();
     in_pass = true;
-    auto end = std::make_shared<PassEnd>(PassEnd{shared_from_this()});
+    auto end = std::make_shared<PassEnd>(shared_from_this());
     queue_callback([end] { end->state->finish(); });
   }
 
