@@ -160,7 +160,8 @@ void move(Module& root, Device device, std::optional<DType> dtype) {
       move_parameter(*p, device, p->is_floating_point() ? dtype.value_or(p->dtype()) : p->dtype());
     for (Buffer* b : module.own_buffers())
       if (b->defined())
-        *b = b->to(device, b->is_floating_point() ? dtype.value_or(b->dtype()) : b->dtype());
+        *b = b->to(device, b->is_floating_point() && !b->keeps_dtype() ? dtype.value_or(b->dtype())
+                                                                       : b->dtype());
   });
 }
 
