@@ -323,10 +323,10 @@ TEST_CASE("clone and copy_weights") {
 TEST_CASE("summary is a table with totals") {
   Net net(nn::Place{});
   CHECK(net.summary() ==
-        "name    type    shape                     parameters  bytes\n"
+        "name    type    shape                    parameters  bytes\n"
         "(root)  Net\n"
-        "fc1     Linear  weight [8, 2], bias [8]           24     96\n"
-        "fc2     Linear  weight [1, 8]                      8     32\n"
+        "fc1     Linear  weight [8, 2], bias [8]          24     96\n"
+        "fc2     Linear  weight [1, 8]                     8     32\n"
         "total: 32 parameters, 32 of them trained, 128 bytes\n");
 }
 
