@@ -31,8 +31,7 @@ int main() {
       accelerator.backward(loss);
       optimizer.step();
       scheduler.step();
-      const double mean_loss =
-          accelerator.reduce(loss.detach(), dist::ReduceOp::avg).item<double>();
+      const double mean_loss = accelerator.average(loss.detach()).item<double>();
       accelerator.print("step " + std::to_string(++step) + " loss " + std::to_string(mean_loss));
     }
   }

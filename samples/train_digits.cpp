@@ -55,7 +55,7 @@ double held_out_accuracy(Accelerator& accelerator, DigitsNet& net, const data::D
   net.eval();
   data::DataLoader loader(dataset, {.batch_size = 90});
   accelerator.prepare(loader);
-  nn::Accuracy accuracy;
+  nn::metrics::Accuracy accuracy;
   for (auto& [inputs, targets] : loader) {
     const auto [predictions, labels] = accelerator.gather_for_metrics(net(inputs), targets);
     accuracy.add_batch(predictions, labels);
@@ -94,7 +94,7 @@ int train(const samples::TrainOptions& options) {
         accelerator.backward(loss);
         optimizer.step();
         scheduler.step();
-        losses.push_back(accelerator.reduce(loss.detach(), dist::ReduceOp::avg).item<double>());
+        losses.push_back(accelerator.average(loss.detach()).item<double>());
         const bool last = static_cast<int64_t>(losses.size()) % loader.size() == 0;
         progress.update(fmt::format("epoch {:>2}/{}  step {:>4}  loss {:.4f}", epoch + 1,
                                     options.length, losses.size(), losses.back()),

@@ -124,9 +124,10 @@ int train(const samples::TrainOptions& options) {
   optim::AdamW optimizer(net.parameters(), {.lr = 2e-3, .betas = {0.9, 0.95}, .weight_decay = 0.1});
   optim::CosineAnnealingLR scheduler(optimizer, {.T_max = options.length});
   accelerator.prepare(net, optimizer, loader, scheduler);
+  int64_t weights = 0;
+  for (const Tensor& parameter : net.parameters()) weights += parameter.numel();
   accelerator.print(fmt::format("{} characters, {} different ones, {} weights",
-                                text.tokens().size(0), config.vocabulary,
-                                nn::parameter_count(net)));
+                                text.tokens().size(0), config.vocabulary, weights));
 
   std::vector<double> losses;
   {
@@ -140,7 +141,7 @@ int train(const samples::TrainOptions& options) {
         accelerator.clip_grad_norm_(net.parameters(), 1.0);
         optimizer.step();
         scheduler.step();
-        losses.push_back(accelerator.reduce(loss.detach(), dist::ReduceOp::avg).item<double>());
+        losses.push_back(accelerator.average(loss.detach()).item<double>());
         const auto step = static_cast<int64_t>(losses.size());
         progress.update(
             fmt::format("step {:>5}/{}  loss {:.4f}", step, options.length, losses.back()),
