@@ -86,7 +86,7 @@ TEST_CASE("clone packs every view, of every dtype") {
 
 TEST_CASE("large transposed copies are right at every edge") {
   for (const auto& [rows, columns] :
-       {std::pair<int64_t, int64_t>{65, 130}, {64, 64}, {1, 300}, {333, 17}}) {
+       {std::pair<int64_t, int64_t>{65, 130}, {64, 64}, {1, 300}, {333, 17}, {20, 3}}) {
     const Tensor x = arange(0, rows * columns).view({rows, columns});
     for (const DType dtype : {DType::f64, DType::f32, DType::bf16, DType::u8}) {
       const Tensor typed = x.to(dtype);
