@@ -91,7 +91,9 @@ TEST_CASE("matmul multiplies in all ranks") {
     check_product(values({4}, dtype), values({2, 4, 5}, dtype), {2, 5});
     check_product(values({3, 4}, dtype), values({2, 4, 5}, dtype), {2, 3, 5});
     check_product(values({3, 1, 3, 4}, dtype), values({2, 4, 5}, dtype), {3, 2, 3, 5});
-    check_product(values({70, 33}, dtype), values({33, 150}, dtype), {70, 150});
+    // i8 would wrap around here.
+    if (dtype != DType::i8)
+      check_product(values({70, 33}, dtype), values({33, 150}, dtype), {70, 150});
   }
 }
 
