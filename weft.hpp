@@ -24,5 +24,17 @@
 #include <weft/core/storage.hpp>
 #include <weft/core/stream.hpp>
 #include <weft/core/tensor.hpp>
+#include <weft/dist/comm/call.hpp>
+#include <weft/dist/comm/group.hpp>
 #include <weft/dist/store/store.hpp>
 #include <weft/dist/store/tcp_store.hpp>
+#include <weft/nn/containers.hpp>
+#include <weft/nn/functions.hpp>
+#include <weft/nn/hooks.hpp>
+#include <weft/nn/init.hpp>
+#include <weft/nn/layer.hpp>
+#include <weft/nn/layers.hpp>
+#include <weft/nn/module.hpp>
+#include <weft/nn/nn.hpp>
+#include <weft/nn/param.hpp>
+#include <weft/nn/state.hpp>

@@ -215,6 +215,34 @@ void dispatch_into(OpId op, const Attrs& attrs, Inputs inputs, Tensor& out) {
   if (recording) record_call(op, info, attrs, inputs, std::span(&out, 1), true);
 }
 
+void dispatch_update(OpId op, const Attrs& attrs, Inputs inputs, std::span<Tensor> outputs) {
+  const OpInfo& info = op_info(op);
+  bool any_grad = false;
+  const Device device = check_inputs(info, inputs, any_grad);
+  constexpr size_t kMost = 8;
+  WEFT_CHECK(ArgumentError,
+             outputs.size() == static_cast<size_t>(info.outputs) && outputs.size() <= kMost,
+             "{}: changes {} tensors, {} were given", info.name, info.outputs, outputs.size());
+  OutputSpec specs[kMost];
+  InferCall call{op, attrs, inputs, specs};
+  info.infer(call);
+  TensorRef refs[kMost];
+  for (size_t i = 0; i < outputs.size(); ++i) {
+    TensorImpl* target = outputs[i].impl();
+    refs[i] = target;
+    if (target == nullptr) continue;
+    if (target->checks_residency) check_residency(info, *target);
+    if (!(device == target->device)) fail_devices(info, target->device, device);
+    check_target(info, *target, specs[i], false);
+    WEFT_CHECK(ArgumentError, target->contiguous,
+               "{}: changes packed tensors alone; one of shape {} has strides {}", info.name,
+               to_string(target->shape), to_string(target->strides));
+  }
+  run(op, info, attrs, inputs, Outputs(refs, outputs.size()), device);
+  for (const Tensor& out : outputs)
+    if (out.defined()) out.storage()->version.fetch_add(1, std::memory_order_relaxed);
+}
+
 Tensor dispatch_factory(OpId op, const Attrs& attrs, const Shape& shape,
                         const TensorOptions& options) {
   const OpInfo& info = op_info(op);

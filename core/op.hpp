@@ -161,6 +161,12 @@ WEFT_API void dispatch_multi(OpId op, const Attrs& attrs, Inputs inputs, std::sp
 /// as an in-place change where gradients are on: see Tensor::add_ for what is refused.
 WEFT_API void dispatch_into(OpId op, const Attrs& attrs, Inputs inputs, Tensor& out);
 
+/// An op that rewrites tensors of the caller (the steps of optimizers): `outputs` are what it
+/// changes and may read, undefined where the row's call leaves one out. Checks arity, devices and
+/// dtypes of the row's rule, raises the versions, records nothing.
+WEFT_API void dispatch_update(OpId op, const Attrs& attrs, Inputs inputs,
+                              std::span<Tensor> outputs);
+
 /// A factory op: no input, shape, dtype and device given. Never recorded.
 WEFT_API Tensor dispatch_factory(OpId op, const Attrs& attrs, const Shape& shape,
                                  const TensorOptions& options);
@@ -178,6 +184,11 @@ namespace detail {
 inline TensorImpl* impl_of(TensorRef ref) {
   return static_cast<TensorImpl*>(const_cast<TensorMeta*>(ref));
 }
+
+/// Gives `target` the memory, shape, dtype and device of `source` and keeps what makes it a leaf:
+/// its identity, requires_grad, hooks. The gradient is dropped where it no longer fits. Whatever
+/// was saved of the old contents is out of date (see Tensor::version).
+WEFT_API void replace_contents(Tensor& target, const Tensor& source);
 
 /// Hook of autograd: appends a node for a call that just ran. `in_place` marks outputs[0] as
 /// inputs[0] rewritten.

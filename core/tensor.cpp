@@ -82,6 +82,32 @@ Tensor tensor_over(const Storage& storage, const Shape& shape, const Strides& st
   return Tensor(impl);
 }
 
+namespace detail {
+
+void replace_contents(Tensor& target, const Tensor& source) {
+  TensorImpl* to = target.checked();
+  const TensorImpl* from = source.checked();
+  WEFT_CHECK(ArgumentError, to->is_leaf(),
+             "replace_contents: the tensor of shape {} is the result of an op; only leaves can be "
+             "given other contents",
+             to_string(to->shape));
+  const Tensor grad = target.grad();
+  const bool fits = grad.defined() && to->shape == from->shape && to->dtype == from->dtype &&
+                    to->device == from->device;
+  if (grad.defined() && !fits) target.set_grad(Tensor());
+  const uint32_t version = target.version();
+  static_cast<TensorMeta&>(*to) = static_cast<const TensorMeta&>(*from);
+  to->checks_residency = from->checks_residency;
+  to->is_view = false;
+  to->storage_offset = from->storage_offset;
+  to->storage = from->storage;
+  // A graph that saved the old contents must notice, so the number may not repeat.
+  if (to->storage->version.load(std::memory_order_relaxed) <= version)
+    to->storage->version.store(version + 1, std::memory_order_relaxed);
+}
+
+}  // namespace detail
+
 void Tensor::fail_undefined() {
   detail::fail<ArgumentError>(
       "tensor: this handle is empty (default-constructed or moved from); assign a tensor first");

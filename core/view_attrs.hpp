@@ -29,6 +29,14 @@ struct SliceAttrs {
   int64_t start = 0, end = 0, step = 1;
 };
 
+/// Where zero_scatter_slice puts its input: every `step`th position of `dim` from `start` on, in
+/// zeros of `shape`.
+struct ZeroScatterAttrs {
+  AsShapeAttrs shape;
+  int dim = 0;
+  int64_t start = 0, step = 1;
+};
+
 namespace detail {
 
 /// Strides that show memory of `from` and `strides` in the shape `to`; false where only a copy can.

@@ -75,8 +75,8 @@ struct ThirdParty {
 };
 
 constexpr ThirdParty kThirdParty[] = {
-    {"(oneapi/)?dnnl.*", "core/cpu/onednn_.*\\.cpp"},
-    {"(unsupported/)?Eigen/.*", "core/cpu/eigen_.*\\.(cpp|hpp)"},
+    {"(oneapi/)?dnnl.*", "core/cpu/onednn(_.*)?\\.(cpp|hpp)"},
+    {"(unsupported/)?Eigen/.*", "core/cpu/eigen(_.*)?\\.(cpp|hpp)"},
     {"CLI/.*", "(launcher|samples|bench)/.*"},
     {"yaml-cpp/.*", "core/base/.*\\.cpp"},
     {"nlohmann/.*", ".*\\.cpp"},

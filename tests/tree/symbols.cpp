@@ -66,6 +66,9 @@ fs::path library() {
 // that is visible to the linker outside the level's own namespace.
 TEST_CASE("the kernels of a CPU level define nothing outside their namespace") {
   if (!on_path("nm")) WEFT_SKIP("nm is not installed");
+  // Without optimisation even the smallest inline function comes out as a weak symbol.
+  const std::string optimization = WEFT_OPTIMIZATION;
+  if (optimization != "2" && optimization != "3") WEFT_SKIP("built with -O" + optimization);
   size_t checked = 0;
   for (const std::string level : {"baseline", "avx2", "avx512", "amx"})
     for (const fs::path& path : level_libraries(level)) {
@@ -76,7 +79,7 @@ TEST_CASE("the kernels of a CPU level define nothing outside their namespace") {
                       path.filename().string() << ": " << symbol.type << " " << symbol.name);
       }
     }
-  if (checked == 0) WEFT_SKIP("this build has no library of a CPU level");
+  CHECK(checked > 0);
 }
 
 TEST_CASE("libweft exports weft's names only") {

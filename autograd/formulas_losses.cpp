@@ -1,0 +1,43 @@
+// Derivatives of softmax and of the losses that have rows.
+#include <weft/autograd/node.hpp>
+#include <weft/core/ops.hpp>
+#include <weft/core/ops_internal.hpp>
+#include <weft/core/row_attrs.hpp>
+
+namespace weft::inline v0::vjp {
+
+void softmax(VjpContext& c) {
+  c.set(0, detail::softmax_backward(c.grad(), c.output(), c.attrs<DimAttrs>().dim));
+}
+
+void log_softmax(VjpContext& c) {
+  c.set(0, detail::log_softmax_backward(c.grad(), c.output(), c.attrs<DimAttrs>().dim));
+}
+
+// dx = y (g - sum(g y))
+void softmax_backward(VjpContext& c) {
+  const int dim = c.attrs<DimAttrs>().dim;
+  const Tensor h = c.grad(), g = c.input(0), y = c.input(1);
+  const ReduceOptions along{.dim = dim, .keepdim = true};
+  if (c.needs(0)) c.set(0, detail::softmax_backward(h, y, dim));
+  if (c.needs(1)) c.set(1, h * (g - weft::sum(g * y, along)) - g * weft::sum(h * y, along));
+}
+
+// dx = g - exp(y) sum(g)
+void log_softmax_backward(VjpContext& c) {
+  const ReduceOptions along{.dim = c.attrs<DimAttrs>().dim, .keepdim = true};
+  const Tensor h = c.grad(), g = c.input(0), p = weft::exp(c.input(1));
+  if (c.needs(0)) c.set(0, h - weft::sum(h * p, along));
+  if (c.needs(1)) c.set(1, -(h * p * weft::sum(g, along)));
+}
+
+void cross_entropy(VjpContext& c) {
+  const Tensor grad = c.grad(), logits = c.input(0), targets = c.input(1);
+  const Tensor weight = c.has_input(2) ? c.input(2) : Tensor();
+  const Tensor log_sum = c.output(1), divisor = c.output(2);
+  const TensorRef refs[] = {grad.checked(), logits.checked(),  targets.checked(),
+                            weight.impl(),  log_sum.checked(), divisor.checked()};
+  c.set(0, dispatch(OpId::cross_entropy_backward, c.raw_attrs(), refs));
+}
+
+}  // namespace weft::inline v0::vjp
