@@ -6,6 +6,7 @@
 #include <vector>
 
 #include <weft/autograd/autograd.hpp>
+#include <weft/core/base/error.hpp>
 #include <weft/core/ops.hpp>
 #include <weft/tests/support/golden_ops.hpp>
 

@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include <weft/autograd/autograd.hpp>
+#include <weft/core/base/error.hpp>
 #include <weft/core/ops.hpp>
 
 namespace weft::test {
