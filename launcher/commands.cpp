@@ -45,11 +45,24 @@ std::vector<std::string> all_commands(const std::vector<std::string>& folders) {
   return {names.begin(), names.end()};
 }
 
+std::string likely_meant(const std::string& text, const std::vector<std::string>& candidates) {
+  std::vector<std::string> similar;
+  for (const std::string& candidate : candidates)
+    if (!text.empty() && candidate.starts_with(text.front())) similar.push_back(candidate);
+  return weft::detail::nearest(text, similar);
+}
+
 std::string unknown_command_text(const std::string& name,
                                  const std::vector<std::string>& commands) {
-  return fmt::format(
-      "no command '{}', did you mean '{}'? To launch a program of that name: launcher launch {}",
-      name, weft::detail::nearest(name, commands), name);
+  std::string text = fmt::format("no command '{}'", name);
+  if (const std::string meant = likely_meant(name, commands); !meant.empty()) {
+    text += fmt::format(", did you mean '{}'?", meant);
+  } else {
+    text += "; there are";
+    for (const std::string& command : commands) text += " " + command;
+    text += ".";
+  }
+  return text + fmt::format(" To launch a program of that name: launcher launch {}", name);
 }
 
 }  // namespace weft::inline v0::launcher

@@ -17,7 +17,11 @@ std::string find_command(const std::string& name, const std::vector<std::string>
 /// The names of all commands there are, launch and help included, sorted.
 std::vector<std::string> all_commands(const std::vector<std::string>& folders);
 
-/// "launcher: no command ..." with the nearest one, and how to launch a program of that name.
+/// The candidate that a slip of the finger has most likely turned into `text`; empty where none
+/// begins with the same letter.
+std::string likely_meant(const std::string& text, const std::vector<std::string>& candidates);
+
+/// "no command ..." with the one that is likely meant, and how to launch a program of that name.
 std::string unknown_command_text(const std::string& name, const std::vector<std::string>& commands);
 
 }  // namespace weft::inline v0::launcher

@@ -10,9 +10,9 @@ namespace weft::inline v0::launcher {
 
 /// Where and under what name the ranks of a job find its store.
 struct JobIdentity {
-  std::string id;
-  std::string token;
-  std::string host;
+  std::string id = {};
+  std::string token = {};
+  std::string host = {};
   int port = 0;
 };
 

@@ -14,7 +14,6 @@
 #include <vector>
 
 #include <weft/core/base/check.hpp>
-#include <weft/core/base/nearest.hpp>
 #include <weft/launcher/commands.hpp>
 #include <weft/launcher/error.hpp>
 #include <weft/launcher/help.hpp>
@@ -53,11 +52,12 @@ std::vector<std::string> program_of(std::vector<std::string> rest) {
     rest.erase(rest.begin());
     return rest;
   }
-  if (rest.empty() || rest[0].size() < 2 || rest[0][0] != '-') return rest;
+  if (rest.empty() || rest[0].find_first_not_of('-') == 0 || rest[0].size() < 2) return rest;
   const std::string flag = rest[0].substr(0, rest[0].find('='));
-  const std::string best =
-      weft::detail::nearest(flag.substr(flag.find_first_not_of('-')), launch_flag_names());
-  usage(fmt::format("unknown option {}, did you mean --{}?", flag, best));
+  const std::string meant =
+      likely_meant(flag.substr(flag.find_first_not_of('-')), launch_flag_names());
+  usage(meant.empty() ? fmt::format("unknown option {}", flag)
+                      : fmt::format("unknown option {}, did you mean --{}?", flag, meant));
 }
 
 /// Options, then the program and all that follows it, byte for byte.
@@ -82,6 +82,9 @@ int run_launch(const std::vector<std::string>& arguments) {
   option(spellings("join_timeout"), flags.join_timeout);
   try {
     app.parse(std::vector<std::string>(arguments.rbegin(), arguments.rend()));
+  } catch (const CLI::ArgumentMismatch& error) {
+    const std::string text = error.what();
+    usage(text.substr(0, text.find(':')) + ": takes one value, and stands once");
   } catch (const CLI::ParseError& error) {
     usage(error.what());
   }

@@ -37,8 +37,9 @@ std::string check_path(const std::string& path) {
           fmt::format("{}: a folder on the way may not be entered; check the "
                       "permissions",
                       path));
-    not_found(fmt::format("{}: {}; is it built, and is the path right as seen from this folder?",
-                          path, errno == ENOENT ? "no such program" : std::strerror(errno)));
+    not_found(fmt::format(
+        "{}: {}; is it built, and is the path right as seen from this folder?", path,
+        errno == ENOENT || errno == ENOTDIR ? "no such program" : std::strerror(errno)));
   }
   if (S_ISDIR(info.st_mode))
     not_executable(fmt::format("{}: a folder, not a program; name the program in it", path));

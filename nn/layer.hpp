@@ -59,7 +59,8 @@ auto call_hooked(Module& module, Self& self, std::index_sequence<I...>, Args&&..
   std::tuple<Held<Args>...> held(std::forward<Args>(args)...);
   std::vector<Tensor*> tensors;
   const auto collect = [&tensors](Tensor& t) { tensors.push_back(&t); };
-  (visit_tensors(const_cast<std::remove_cvref_t<Held<Args>>&>(std::get<I>(held)), collect), ...);
+  (nn::visit_tensors(const_cast<std::remove_cvref_t<Held<Args>>&>(std::get<I>(held)), collect),
+   ...);
   HookedCall call(module);
   try {
     call.before(tensors);
@@ -69,7 +70,7 @@ auto call_hooked(Module& module, Self& self, std::index_sequence<I...>, Args&&..
       call.after(tensors);
     } else {
       auto results = self.forward(pass<Args>(std::get<I>(held))...);
-      visit_tensors(results, collect);
+      nn::visit_tensors(results, collect);
       call.after(tensors);
       return results;
     }

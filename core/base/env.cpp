@@ -30,6 +30,7 @@ constexpr Variable kVariables[] = {
     {"LOCAL_WORLD_SIZE", "number of ranks on this host"},
     {"MASTER_ADDR", "host of the job's store"},
     {"MASTER_PORT", "port of the job's store"},
+    {"PATH", "folders where the launcher looks for a program that is named without a slash"},
 };
 
 }  // namespace

@@ -1,0 +1,224 @@
+// The command line: options, commands, errors before anything is started.
+#include <doctest/doctest.h>
+
+#include <sys/stat.h>
+
+#include <filesystem>
+#include <fstream>
+#include <string>
+#include <vector>
+
+#include <weft/launcher/commands.hpp>
+#include <weft/launcher/cpus.hpp>
+#include <weft/launcher/error.hpp>
+#include <weft/launcher/help.hpp>
+#include <weft/launcher/options.hpp>
+#include <weft/tests/launcher/launched.hpp>
+#include <weft/tests/support/errors.hpp>
+#include <weft/tests/support/temp_dir.hpp>
+
+using namespace weft::test;
+using namespace weft::launcher;
+
+namespace {
+
+std::filesystem::path write_file(const std::filesystem::path& path, const std::string& text,
+                                 bool executable) {
+  std::ofstream(path) << text;
+  ::chmod(path.c_str(), executable ? 0755 : 0644);
+  return path;
+}
+
+/// The launcher refuses the arguments with the exit code and a line, the folder taken out of it.
+void refuses(const std::string& name, int code, const std::vector<std::string>& arguments,
+             const std::string& folder = "/no/such", const std::string& variable = "A=b") {
+  CAPTURE(name);
+  const auto result = launch(arguments, {variable});
+  CHECK(result.exit_code == code);
+  CHECK(result.out.empty());
+  REQUIRE(result.err.starts_with("launcher: "));
+  REQUIRE(result.err.ends_with("\n"));
+  const std::string text = result.err.substr(10, result.err.size() - 11);
+  CHECK(text.find('\n') == std::string::npos);
+  CHECK(compare_error_text(name, replaced(text, folder, "FOLDER")) == "");
+}
+
+}  // namespace
+
+TEST_CASE("launcher: --version and --help") {
+  const auto version = launch({"--version"});
+  CHECK(version.exit_code == 0);
+  CHECK(version.out == "weft launcher 0.1.0\n");
+  for (const auto& arguments : std::vector<std::vector<std::string>>{{"--help"},
+                                                                     {"-h"},
+                                                                     {"help"},
+                                                                     {"launch", "--help"},
+                                                                     {"help", "launch"},
+                                                                     {"-n", "2", "--help"}}) {
+    const auto help = launch(arguments);
+    CHECK(help.exit_code == 0);
+    CHECK(help.out == launch_help());
+    CHECK(help.err.empty());
+  }
+  for (const std::string& flag : launch_flag_names())
+    CHECK_MESSAGE(std::string(launch_help()).find("--" + flag) != std::string::npos, flag);
+  const auto nothing = launch({});
+  CHECK(nothing.exit_code == kExitUsage);
+  CHECK(nothing.err == launch_help());
+}
+
+TEST_CASE("launcher: a program's own options and bytes reach it unchanged") {
+  const std::string bytes = "a $$ b ${RANK} \\n * \xff\xfe\n second";
+  for (const auto& start :
+       std::vector<std::vector<std::string>>{{"-n", "1"},
+                                             {"launch", "-n", "1"},
+                                             {"-n1", "--"},
+                                             {"--nproc_per_node=1"},
+                                             {"--nproc-per-node", "1"},
+                                             {"--num_processes", "1", "--time-limit", "60"},
+                                             {}}) {
+    std::vector<std::string> arguments = start;
+    for (const std::string& word : {kProbe, std::string("--"), std::string("-n"), std::string("7"),
+                                    std::string("--help"), std::string("--"), std::string(), bytes})
+      arguments.push_back(word);
+    const auto result = launch(arguments);
+    CHECK(result.exit_code == 0);
+    CHECK(result.out == "-n\n7\n--help\n--\n\n" + bytes + "\n");
+  }
+}
+
+TEST_CASE("launcher: usage errors name value and remedy, exit code 2") {
+  refuses("launcher_ranks_zero", 2, {"-n", "0", kProbe});
+  refuses("launcher_ranks_negative", 2, {"-n", "-3", kProbe});
+  refuses("launcher_ranks_word", 2, {"--nproc_per_node", "many", kProbe});
+  refuses("launcher_ranks_too_many", 2, {"-n", "1000000", kProbe});
+  refuses("launcher_ranks_missing", 2, {"-n"});
+  refuses("launcher_ranks_twice", 2, {"-n", "2", "--nproc-per-node", "3", kProbe});
+  refuses("launcher_ranks_conflict", 2, {"-n", "2", "--num_processes", "3", kProbe});
+  refuses("launcher_no_program", 2, {"-n", "2"});
+  refuses("launcher_time_limit_zero", 2, {"--time_limit", "0", kProbe});
+  refuses("launcher_grace_negative", 2, {"--grace=-1", kProbe});
+  refuses("launcher_grace_variable", 2, {kProbe}, "/no/such", "WEFT_GRACE=soon");
+  refuses("launcher_timeout_word", 2, {"--join_timeout", "2.5", kProbe});
+  refuses("launcher_auto_threads", 2, {"-n", "auto", kProbe}, "/no/such", "WEFT_NUM_THREADS=all");
+  refuses("launcher_unknown_option", 2, {"--nproc", "2", kProbe});
+  refuses("launcher_unknown_flag", 2, {"-x", kProbe});
+  refuses("launcher_unknown_command", 2, {"lunch", kProbe});
+  refuses("launcher_unknown_word", 2, {"train"});
+}
+
+TEST_CASE("launcher: programs that cannot be run are refused before anything starts") {
+  const TempDir folder;
+  const std::string path = folder.path();
+  refuses("launcher_not_found", 127, {"-n", "2", path + "/model"}, path);
+  refuses("launcher_not_on_path", 127, {"-n", "2", "no-such-program"});
+  refuses("launcher_empty_name", 127, {"-n", "2", "--", ""});
+  refuses("launcher_below_a_file", 127,
+          {"-n", "2", write_file(folder / "file", "", false).string() + "/model"}, path);
+  refuses("launcher_not_executable", 126, {"-n", "2", write_file(folder / "data", "text", false)},
+          path);
+  refuses("launcher_folder", 126, {"-n", "2", path}, path);
+  refuses("launcher_no_interpreter", 127,
+          {"-n", "2", write_file(folder / "script", "#!/no/such/shell\n", true)}, path);
+  refuses("launcher_no_format", 126, {"-n", "2", write_file(folder / "junk", "\1\2\3", true)},
+          path);
+}
+
+TEST_CASE("launcher: a name without a slash is looked up on PATH") {
+  const TempDir folder;
+  write_file(folder / "weft-test-program", "#!/bin/sh\necho found\n", true);
+  const std::string variable = "PATH=/no/such:" + folder.path().string() + ":/usr/bin:/bin";
+  CHECK(launch({"-n", "1", "weft-test-program"}, {variable}).out == "found\n");
+  CHECK(launch({"launch", "weft-test-program"}, {variable}).out == "found\n");
+  write_file(folder / "weft-test-data", "text", false);
+  CHECK(launch({"-n", "1", "weft-test-data"}, {variable}).exit_code == 126);
+  // In this folder, but not on PATH: the text says how to name it.
+  const auto result =
+      run_process({kLauncher, "-n", "1", "weft-test-program"}, {.folder = folder.path()});
+  CHECK(result.exit_code == 127);
+  CHECK(result.err ==
+        "launcher: weft-test-program: not on PATH; for the file in this folder write "
+        "./weft-test-program\n");
+}
+
+TEST_CASE("launcher: commands are executables beside it, in a build tree and under a prefix") {
+  for (const char* layout : {"libexec", "libexec/weft"}) {
+    const TempDir prefix;
+    std::filesystem::create_directories(prefix / "bin");
+    std::filesystem::create_directories(prefix / layout);
+    std::filesystem::copy(kLauncher, prefix / "bin/launcher");
+    write_file(prefix / layout / "weft-report",
+               "#!/bin/sh\nfor a in \"$@\"; do echo \"<$a>\"; done\nexit 5\n", true);
+    const std::string program = (prefix / "bin/launcher").string();
+    const auto result = run_process({program, "report", "--json", "-n", "a b"});
+    CHECK(result.exit_code == 5);
+    CHECK(result.out == "<--json>\n<-n>\n<a b>\n");
+    CHECK(run_process({program, "help", "report"}).out == "<--help>\n");
+    const auto unknown = run_process({program, "repotr"});
+    CHECK(unknown.exit_code == 2);
+    CHECK(unknown.err.find("did you mean 'report'?") != std::string::npos);
+    CHECK(run_process({program, "--version"}).exit_code == 0);
+  }
+}
+
+TEST_CASE("options: flag over environment over default") {
+  const LaunchOptions plain = resolve({.command = {"p"}});
+  CHECK(plain.ranks == 1);
+  CHECK_FALSE(plain.time_limit);
+  CHECK(plain.grace == 10);
+  CHECK(plain.environment.empty());
+  const LaunchOptions all = resolve({.ranks = "3",
+                                     .num_processes = "3",
+                                     .time_limit = "1.5",
+                                     .grace = "0",
+                                     .collective_timeout = "60",
+                                     .join_timeout = "5",
+                                     .command = {"p", "-x"}});
+  CHECK(all.ranks == 3);
+  CHECK(*all.time_limit == 1.5);
+  CHECK(all.grace == 0);
+  CHECK(all.environment ==
+        std::vector<std::string>{"WEFT_COLLECTIVE_TIMEOUT=60", "WEFT_JOIN_TIMEOUT=5"});
+  CHECK(resolve({.ranks = "auto", .command = {"p"}}).ranks >= 1);
+  CHECK_THROWS_AS(resolve({.grace = "nan", .command = {"p"}}), LaunchError);
+  CHECK_THROWS_AS(resolve({.grace = "1e99", .command = {"p"}}), LaunchError);
+  CHECK_THROWS_AS(resolve({.ranks = "2x", .command = {"p"}}), LaunchError);
+  CHECK_THROWS_AS(resolve({.ranks = "", .command = {"p"}}), LaunchError);
+}
+
+TEST_CASE("commands: what is likely meant begins with the same letter") {
+  const std::vector<std::string> names = {"config", "env", "launch"};
+  CHECK(likely_meant("confgi", names) == "config");
+  CHECK(likely_meant("lunch", names) == "launch");
+  CHECK(likely_meant("xyz", names).empty());
+  CHECK(likely_meant("", names).empty());
+  CHECK(find_command("../evil", {"/usr/bin"}).empty());
+  CHECK(find_command("", {"/usr/bin"}).empty());
+}
+
+TEST_CASE("cpus: the quota of control groups, both versions, parents included") {
+  const TempDir root;
+  const auto put = [&](const std::string& path, const std::string& text) {
+    std::filesystem::create_directories((root / path).parent_path());
+    std::ofstream(root / path) << text;
+  };
+  const std::string base = root.path().string() + "/";
+  CHECK_FALSE(cgroup_cpus(base));
+  put("proc/self/cgroup", "0::/job/step\n");
+  CHECK_FALSE(cgroup_cpus(base));
+  put("sys/fs/cgroup/job/step/cpu.max", "max 100000\n");
+  CHECK_FALSE(cgroup_cpus(base));
+  put("sys/fs/cgroup/job/cpu.max", "250000 100000\n");
+  CHECK(cgroup_cpus(base) == 2.5);
+  put("sys/fs/cgroup/cpu.max", "100000 100000\n");
+  CHECK(cgroup_cpus(base) == 1.0);
+  put("proc/self/cgroup", "5:memory:/x\n4:cpu,cpuacct:/old\n");
+  put("sys/fs/cgroup/cpu/old/cpu.cfs_quota_us", "-1\n");
+  put("sys/fs/cgroup/cpu/old/cpu.cfs_period_us", "100000\n");
+  CHECK_FALSE(cgroup_cpus(base));
+  put("sys/fs/cgroup/cpu/old/cpu.cfs_quota_us", "150000\n");
+  CHECK(cgroup_cpus(base) == 1.5);
+  CHECK(allowed_cpus() >= 1);
+  CHECK(allowed_cores() >= 1);
+  CHECK(allowed_cores() <= allowed_cpus());
+}
