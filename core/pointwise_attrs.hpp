@@ -3,6 +3,7 @@
 
 #include <cstdint>
 
+#include <weft/core/op.hpp>
 #include <weft/core/random.hpp>
 #include <weft/core/scalar.hpp>
 
@@ -32,6 +33,26 @@ struct ArangeAttrs {
 struct RandomAttrs {
   PhiloxState state;
   int64_t low = 0, high = 0;
+};
+
+/// dropout; elements draw from the state by their place.
+struct DropoutAttrs {
+  double p = 0;
+  PhiloxState state;
+};
+
+struct SoftplusAttrs {
+  double beta = 1, threshold = 20;
+};
+
+struct EluAttrs {
+  double alpha = 1, scale = 1;
+};
+
+/// clamp and hardtanh.
+struct ClampAttrs {
+  NumberAttr min, max;
+  bool has_min = false, has_max = false;
 };
 
 }  // namespace weft::inline v0
