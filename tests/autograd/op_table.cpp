@@ -32,6 +32,8 @@ bool wants_grad(const GoldenCase& golden, size_t i) {
   return i < golden.grads.size() && !golden.grads[i].empty();
 }
 
+constexpr const char* kThrew = "threw: ";
+
 /// Shapes and dtypes of outputs and gradients, or the error's text.
 std::string outline(const GoldenCase& golden, const OpRow& row, std::vector<Tensor> inputs) {
   try {
@@ -52,7 +54,7 @@ std::string outline(const GoldenCase& golden, const OpRow& row, std::vector<Tens
     for (const Tensor& product : products(outputs, inputs, cotangents)) add(product);
     return text;
   } catch (const Error& error) {
-    return error.what();
+    return std::string(kThrew) + error.what();
   }
 }
 
@@ -84,7 +86,9 @@ TEST_CASE("op rows with empty inputs: the same on meta, on the cpu and for each 
   each_case([](const GoldenOps& goldens, const GoldenCase& golden, const OpRow& row) {
     const std::vector<Tensor> whole = goldens.tensors(golden.inputs);
     const auto check = [&](const std::vector<Tensor>& inputs) {
-      CHECK(outline(golden, row, on(Device::meta(), inputs)) == outline(golden, row, inputs));
+      const std::string here = outline(golden, row, inputs);
+      if (row.checks_values && here.starts_with(kThrew)) return;
+      CHECK(outline(golden, row, on(Device::meta(), inputs)) == here);
     };
     check(without_rows(whole));
     for (size_t i = 0; i < whole.size(); ++i)

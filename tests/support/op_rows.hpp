@@ -54,6 +54,8 @@ struct OpRow {
   bool (*handles)(const OpArgs& args) = nullptr;
   /// Whether its gradient may be compared with differences at the goldens' inputs.
   bool smooth = true;
+  /// Its errors depend on values (class numbers, indices), which meta cannot see.
+  bool checks_values = false;
 };
 
 const std::vector<OpRow>& op_rows();
