@@ -101,6 +101,14 @@ void pointwise_compare(InferCall& call) {
 /// The shape and dtype are those of the output that the caller made.
 void factory(InferCall&) {}
 
+/// Everything that is changed has the shape of input 0.
+void update(InferCall& call) {
+  for (int i = 0; i < op_info(call.op).outputs; ++i) {
+    call.outputs[i].shape = call.inputs[0]->shape;
+    call.outputs[i].dtype = call.inputs[0]->dtype;
+  }
+}
+
 /// Another dtype: the attribute says which.
 void cast(InferCall& call) {
   call.outputs[0].shape = call.inputs[0]->shape;

@@ -1,27 +1,11 @@
 #include <weft/core/cpu/products.hpp>
 
-#include <cstring>
-
 #include <weft/core/cpu/gemm.hpp>
+#include <weft/core/cpu/packing.hpp>
 
 namespace weft::inline v0::detail {
 
 namespace {
-
-/// Copies packed elements into a strided output.
-void unpack(const Context& context, const std::byte* from, TensorRef out) {
-  const auto size = static_cast<size_t>(out->item_size());
-  std::byte* to = context.bytes(out);
-  for (int64_t i = 0; i < out->numel; ++i) {
-    int64_t rest = i, offset = 0;
-    for (int d = out->rank() - 1; d >= 0; --d) {
-      offset += rest % out->shape[d] * out->strides[d];
-      rest /= out->shape[d];
-    }
-    std::memcpy(to + offset * static_cast<int64_t>(size), from + i * static_cast<int64_t>(size),
-                size);
-  }
-}
 
 /// Runs the call into `out`, over scratch memory where `out` is strided.
 void run_into(Context& context, GemmCall& call, TensorRef out) {
@@ -71,17 +55,7 @@ void linear_kernel(Context& context, Inputs inputs, Outputs outputs) {
   call.n = weight->shape[0];
   call.a = {context.bytes(x), rank == 1 ? call.k : x->strides[rank - 2], x->strides[rank - 1]};
   call.b = {context.bytes(weight), weight->strides[1], weight->strides[0]};
-  if (bias != nullptr) {
-    call.bias = context.bytes(bias);
-    if (!bias->contiguous) {
-      const auto size = static_cast<size_t>(bias->item_size());
-      std::byte* packed = context.workspace(size * static_cast<size_t>(call.n));
-      for (int64_t i = 0; i < call.n; ++i)
-        std::memcpy(packed + static_cast<size_t>(i) * size,
-                    context.bytes(bias) + i * bias->strides[0] * bias->item_size(), size);
-      call.bias = packed;
-    }
-  }
+  if (bias != nullptr) call.bias = packed(context, bias);
   for (int d = 0; d < rank - 2; ++d) {
     call.batch.push_back(x->shape[d]);
     call.a_batch.push_back(x->strides[d]);

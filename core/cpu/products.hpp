@@ -8,5 +8,10 @@ namespace weft::inline v0::detail {
 
 void matmul_kernel(Context& context, Inputs inputs, Outputs outputs);
 void linear_kernel(Context& context, Inputs inputs, Outputs outputs);
+void conv2d_kernel(Context& context, const Attrs& attrs, Inputs inputs, Outputs outputs);
+void conv2d_backward_input_kernel(Context& context, const Attrs& attrs, Inputs inputs,
+                                  Outputs outputs);
+void conv2d_backward_weight_kernel(Context& context, const Attrs& attrs, Inputs inputs,
+                                   Outputs outputs);
 
 }  // namespace weft::inline v0::detail

@@ -59,13 +59,13 @@ ProcessResult shell(const std::string& command, const fs::path& folder) {
                                               .limit = std::chrono::seconds(300)});
 }
 
-// Builds and runs the XOR program by `command`, in a folder that holds a copy of tests/outside.
-void check_outside(const std::string& command) {
+// Builds and runs a program by `command`, in a folder that holds a copy of tests/outside.
+void check_outside(const std::string& command, const std::string& expected) {
   const TempDir folder;
   fs::copy(kOutside, folder.path(), fs::copy_options::recursive);
   const auto result = shell(command, folder.path());
   CHECK_MESSAGE(result.ok(), result.out << result.err);
-  CHECK_MESSAGE(result.out.find("cpu bf16") != std::string::npos, result.out);
+  CHECK_MESSAGE(result.out.find(expected) != std::string::npos, result.out);
 }
 
 }  // namespace
@@ -78,18 +78,27 @@ void check_outside(const std::string& command) {
 
 TEST_CASE("install: a program outside the tree builds with pkg-config") {
   WEFT_SKIP_SANITIZED();
-  check_outside("g++ -std=c++20 xor.cpp $(pkg-config --cflags --libs weft) -o xor && ./xor");
+  check_outside("g++ -std=c++20 xor.cpp $(pkg-config --cflags --libs weft) -o xor && ./xor",
+                "final loss: 0.00");
 }
 
 TEST_CASE("install: a program outside the tree builds with Meson") {
   WEFT_SKIP_SANITIZED();
-  check_outside("meson setup build >&2 && ninja -C build >&2 && build/xor");
+  check_outside("meson setup build >&2 && ninja -C build >&2 && build/xor", "final loss: 0.00");
 }
 
 TEST_CASE("install: a program outside the tree builds with CMake") {
   WEFT_SKIP_SANITIZED();
   check_outside("cmake -S . -B build -G Ninja -DCMAKE_PREFIX_PATH=" +
-                installed().prefix().string() + " >&2 && cmake --build build >&2 && build/xor");
+                    installed().prefix().string() + " >&2 && cmake --build build >&2 && build/xor",
+                "final loss: 0.00");
+}
+
+TEST_CASE("install: a program outside the tree adds an operator and checks its gradient") {
+  WEFT_SKIP_SANITIZED();
+  check_outside(
+      "g++ -std=c++20 own_op.cpp $(pkg-config --cflags --libs weft) -o own_op && ./own_op",
+      "gradcheck: ok\non meta: 20 elements");
 }
 
 TEST_CASE("install: every header that an installed header includes is installed") {
