@@ -3,6 +3,7 @@
 
 #include <vector>
 
+#include <weft/core/base/error.hpp>
 #include <weft/core/io/dlpack.hpp>
 #include <weft/core/io/dlpack_abi.hpp>
 #include <weft/core/io/safetensors.hpp>

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include <weft/core/base/error.hpp>
 #include <weft/core/infer.hpp>
 #include <weft/core/memory.hpp>
 #include <weft/core/ops.hpp>
