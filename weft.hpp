@@ -19,6 +19,7 @@
 #include <weft/core/op.hpp>
 #include <weft/core/ops.hpp>
 #include <weft/core/ops_options.hpp>
+#include <weft/core/optim_attrs.hpp>
 #include <weft/core/random.hpp>
 #include <weft/core/scalar.hpp>
 #include <weft/core/shape.hpp>

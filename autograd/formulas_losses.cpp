@@ -1,4 +1,5 @@
 // Derivatives of softmax and of the losses that have rows.
+#include <weft/autograd/autograd.hpp>
 #include <weft/autograd/node.hpp>
 #include <weft/core/ops.hpp>
 #include <weft/core/ops_internal.hpp>
@@ -31,7 +32,35 @@ void log_softmax_backward(VjpContext& c) {
   if (c.needs(1)) c.set(1, -(h * p * weft::sum(g, along)));
 }
 
+namespace {
+
+/// The gradient of cross entropy in small ops, for passes that are themselves recorded: by row
+/// g [(1 - s) w[t] (p - onehot) + s / classes (sum w * p - w)], see core/cpu/losses.cpp.
+void recorded_cross_entropy(VjpContext& c) {
+  const auto attrs = c.attrs<CrossEntropyAttrs>();
+  const Tensor logits = c.input(0), targets = c.input(1);
+  const int64_t rows = logits.shape()[0], classes = logits.shape()[1];
+  const Tensor used = reshape(ne(targets, attrs.ignore_index), {rows, 1}).to(logits.dtype());
+  const Tensor safe = weft::where(ne(targets, attrs.ignore_index), targets, 0);
+  const Tensor hot = weft::one_hot(safe, classes).to(logits.dtype());
+  const Tensor weight = c.has_input(2) ? reshape(c.input(2), {1, classes}).detach()
+                                       : weft::full_like(weft::slice(hot, 0, 0, 1), 1);
+  const ReduceOptions row{.dim = 1, .keepdim = true};
+  const Tensor p = weft::softmax(logits, 1), own = weft::sum(hot * weight, row);
+  const double smooth = attrs.label_smoothing / static_cast<double>(classes);
+  const Tensor all = rows == 0 ? own : weft::sum(weight, row);
+  Tensor each = own * (p - hot) * (1.0 - attrs.label_smoothing);
+  if (smooth > 0) each = each + (all * p - weight) * smooth;
+  Tensor grad = c.grad();
+  if (attrs.reduction == Reduction::none) grad = reshape(grad, {rows, 1});
+  if (attrs.reduction == Reduction::mean) grad = grad / weft::sum(own * used);
+  c.set(0, grad * used * each);
+}
+
+}  // namespace
+
 void cross_entropy(VjpContext& c) {
+  if (is_grad_enabled()) return recorded_cross_entropy(c);
   const Tensor grad = c.grad(), logits = c.input(0), targets = c.input(1);
   const Tensor weight = c.has_input(2) ? c.input(2) : Tensor();
   const Tensor log_sum = c.output(1), divisor = c.output(2);

@@ -93,4 +93,49 @@ void norm(VjpContext& c) {
   c.set(0, weft::where(zero, 0, g / weft::pow(safe, p - 1)) * (weft::sign(x) * powers));
 }
 
+namespace {
+
+/// The gradient of chosen elements goes to where they were.
+void at_places(VjpContext& c) {
+  const auto attrs = c.attrs<DimAttrs>();
+  Tensor grad = c.grad(), places = c.output(1);
+  const Shape& shape = c.input_shape(0);
+  if (grad.dim() < shape.rank()) {
+    grad = weft::unsqueeze(grad, attrs.dim);
+    places = weft::unsqueeze(places, attrs.dim);
+  }
+  const Tensor zeros = weft::zeros(shape, {.dtype = grad.dtype(), .device = c.device()});
+  c.set(0, weft::scatter(zeros, attrs.dim, places, grad));
+}
+
+/// Running sums from the other end.
+Tensor reverse_cumsum(const Tensor& x, int dim) {
+  if (x.dim() == 0) return x;
+  return weft::flip(weft::cumsum(weft::flip(x, {dim}), dim), {dim});
+}
+
+}  // namespace
+
+void max_dim(VjpContext& c) { at_places(c); }
+void min_dim(VjpContext& c) { at_places(c); }
+void sort(VjpContext& c) { at_places(c); }
+
+void cumsum(VjpContext& c) { c.set(0, reverse_cumsum(c.grad(), c.attrs<DimAttrs>().dim)); }
+
+void cumprod(VjpContext& c) {
+  // d(out[j]) / d(x[i]) is the product of x[0 … j] without x[i]. Up to the first zero of a line
+  // that is out[j] / x[i]; the zero itself gets the sum of the products that go on behind it, with
+  // 1 in its place and stopped by the next zero; nothing behind the first zero counts.
+  const int dim = c.attrs<DimAttrs>().dim;
+  const Tensor x = c.input(0), grad = c.grad();
+  const Tensor zero = eq(x, 0), zeros = weft::cumsum(zero, dim);
+  const Tensor first = weft::logical_and(zero, eq(zeros, 1));
+  const Tensor clean = weft::where(first, 1, x);
+  const Tensor before = weft::where(eq(zeros, 0), grad * weft::cumprod(clean, dim), 0);
+  const Tensor behind = weft::where(eq(zeros, 0), 0, grad * weft::cumprod(clean, dim));
+  const Tensor safe = weft::where(zero, 1, x);
+  const Tensor plain = weft::where(eq(zeros, 0), reverse_cumsum(before, dim) / safe, 0);
+  c.set(0, plain + weft::where(first, reverse_cumsum(behind, dim), 0));
+}
+
 }  // namespace weft::inline v0::vjp

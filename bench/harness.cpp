@@ -1,4 +1,4 @@
-#include "harness.hpp"
+#include <weft/bench/harness.hpp>
 
 #include <benchmark/benchmark.h>
 #include <fmt/core.h>

@@ -1,4 +1,4 @@
-#include "peer.hpp"
+#include <weft/bench/peer.hpp>
 
 namespace weft::bench {
 

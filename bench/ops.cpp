@@ -2,8 +2,8 @@
 #include <weft/core/base/parallel.hpp>
 #include <weft/weft.hpp>
 
-#include "harness.hpp"
-#include "peer.hpp"
+#include <weft/bench/harness.hpp>
+#include <weft/bench/peer.hpp>
 
 namespace {
 

@@ -5,7 +5,7 @@
 #include <map>
 #include <memory>
 
-#include "peer.hpp"
+#include <weft/bench/peer.hpp>
 
 namespace weft::bench {
 

@@ -4,8 +4,8 @@
 
 #include <memory>
 
-#include "harness.hpp"
-#include "peer.hpp"
+#include <weft/bench/harness.hpp>
+#include <weft/bench/peer.hpp>
 
 namespace {
 

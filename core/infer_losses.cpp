@@ -61,4 +61,71 @@ void cross_entropy_backward(InferCall& call) {
   call.outputs[0].dtype = call.inputs[1]->dtype;
 }
 
+namespace {
+
+/// Weight and bias have `width` elements where they are given.
+void check_affine(const InferCall& call, int64_t width, const char* what) {
+  for (size_t i = 1; i < call.inputs.size(); ++i) {
+    const TensorRef t = call.inputs[i];
+    WEFT_CHECK(ArgumentError, t == nullptr || t->numel == width, "{}: {} has shape {} for {} {}",
+               detail::op_name(call), i == 1 ? "weight" : "bias",
+               t == nullptr ? "" : to_string(t->shape), width, what);
+  }
+}
+
+void statistics(InferCall& call, int first, int count, const Shape& shape) {
+  for (int i = first; i < first + count; ++i) {
+    call.outputs[i].shape = shape;
+    call.outputs[i].dtype = statistics_dtype(call.inputs[0]->dtype);
+  }
+}
+
+Shape rows_of(const InferCall& call, const NormAttrs& attrs) {
+  Shape rows;
+  for (int i = 0; i < call.inputs[0]->rank() - attrs.rank; ++i)
+    rows.push_back(call.inputs[0]->shape[i]);
+  return rows;
+}
+
+}  // namespace
+
+void layer_norm(InferCall& call) {
+  const auto attrs = call.attrs.as<NormAttrs>();
+  along_dim(call);
+  check_affine(call, attrs.width, "normalised elements");
+  statistics(call, 1, 2, rows_of(call, attrs));
+}
+
+void rms_norm(InferCall& call) {
+  const auto attrs = call.attrs.as<NormAttrs>();
+  along_dim(call);
+  check_affine(call, attrs.width, "normalised elements");
+  statistics(call, 1, 1, rows_of(call, attrs));
+}
+
+void group_norm(InferCall& call) {
+  const auto attrs = call.attrs.as<NormAttrs>();
+  const Shape& shape = call.inputs[0]->shape;
+  WEFT_CHECK(ArgumentError, shape.rank() >= 2, "group_norm: needs [n, c, ...], got shape {}",
+             to_string(shape));
+  WEFT_CHECK(ArgumentError, attrs.groups > 0 && shape[1] % attrs.groups == 0,
+             "group_norm: {} channels of shape {} do not divide into {} groups", shape[1],
+             to_string(shape), attrs.groups);
+  along_dim(call);
+  check_affine(call, shape[1], "channels");
+  statistics(call, 1, 2, {shape[0], attrs.groups});
+}
+
+/// dx like x; dweight and dbias of the elements that the row normalises, empty where there is none.
+void norm_backward(InferCall& call) {
+  const auto attrs = call.attrs.as<NormAttrs>();
+  const TensorRef x = call.inputs[1];
+  const int outputs = op_info(call.op).outputs;
+  const int64_t width = call.op == OpId::group_norm_backward ? x->shape[1] : attrs.width;
+  for (int i = 0; i < outputs; ++i) call.outputs[i].dtype = x->dtype;
+  call.outputs[0].shape = x->shape;
+  call.outputs[1].shape = {attrs.has_weight ? width : 0};
+  if (outputs > 2) call.outputs[2].shape = {attrs.has_bias ? width : 0};
+}
+
 }  // namespace weft::inline v0::infer

@@ -58,4 +58,35 @@ void reduce_truth(InferCall& call) {
   call.outputs[0].dtype = DType::boolean;
 }
 
+/// Values and places along one dim.
+void choose_dim(InferCall& call) {
+  const auto attrs = call.attrs.as<DimAttrs>();
+  Shape shape = call.inputs[0]->shape;
+  if (shape.rank() > 0) {
+    WEFT_CHECK(ArgumentError, shape[attrs.dim] > 0,
+               "{}: dim {} of shape {} has no elements to choose from",
+               call.op == OpId::max_dim ? "max" : "min", attrs.dim, to_string(shape));
+    if (attrs.keepdim)
+      shape[attrs.dim] = 1;
+    else
+      shape.erase(attrs.dim);
+  }
+  call.outputs[0].shape = call.outputs[1].shape = shape;
+  call.outputs[0].dtype = call.inputs[0]->dtype;
+  call.outputs[1].dtype = DType::i64;
+}
+
+/// The input's shape; whole numbers and truth values add up in i64.
+void cumulate(InferCall& call) {
+  const DType dtype = call.inputs[0]->dtype;
+  call.outputs[0].shape = call.inputs[0]->shape;
+  call.outputs[0].dtype = is_floating(dtype) ? dtype : DType::i64;
+}
+
+void sort(InferCall& call) {
+  call.outputs[0].shape = call.outputs[1].shape = call.inputs[0]->shape;
+  call.outputs[0].dtype = call.inputs[0]->dtype;
+  call.outputs[1].dtype = DType::i64;
+}
+
 }  // namespace weft::inline v0::infer

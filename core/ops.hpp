@@ -267,6 +267,14 @@ WEFT_API Tensor min(const Tensor& x);
 WEFT_API Tensor argmax(const Tensor& x, std::optional<int64_t> dim = {}, bool keepdim = false);
 WEFT_API Tensor argmin(const Tensor& x, std::optional<int64_t> dim = {}, bool keepdim = false);
 WEFT_API Tensor cumsum(const Tensor& x, int64_t dim);
+WEFT_API Tensor cumprod(const Tensor& x, int64_t dim);
+/// Elements in order along a dim, equal ones in the order in which they were, and where each was
+/// (i64); NaN counts as largest.
+WEFT_API std::pair<Tensor, Tensor> sort(const Tensor& x, int64_t dim = -1, bool descending = false);
+WEFT_API Tensor argsort(const Tensor& x, int64_t dim = -1, bool descending = false);
+/// The k largest (or smallest) elements along a dim in order, and where they are (i64).
+WEFT_API std::pair<Tensor, Tensor> topk(const Tensor& x, int64_t k, int64_t dim = -1,
+                                        bool largest = true);
 /// `x` summed over what broadcasting added to `shape`.
 WEFT_API Tensor sum_to(const Tensor& x, const Shape& shape);
 
@@ -292,6 +300,7 @@ WEFT_API Tensor flip(const Tensor& x, const Dims& dims);
 WEFT_API Tensor roll(const Tensor& x, int64_t shifts, int64_t dim);
 /// Zero (or `value`) padding; pairs (before, after) from the last dim on, as PyTorch's F.pad.
 WEFT_API Tensor pad(const Tensor& x, const std::vector<int64_t>& padding, double value = 0.0);
+WEFT_API Tensor pad(const Tensor& x, const std::vector<int64_t>& padding, PadMode mode);
 
 // ---- matrix products, convolution, pooling
 

@@ -1,6 +1,7 @@
 // Ops that formulas use and users do not need, and error texts of kernels. Not for users.
 #pragma once
 
+#include <weft/core/row_attrs.hpp>
 #include <weft/core/tensor.hpp>
 
 namespace weft::inline v0::detail {
@@ -18,6 +19,10 @@ Tensor log_softmax_backward(const Tensor& grad, const Tensor& y, int dim);
 /// Sum of the rows of grad that share an index, [rows, d]; `padding_idx` gets none (-1: all do).
 Tensor embedding_backward(const Tensor& grad, const Tensor& indices, int64_t rows,
                           int64_t padding_idx);
+
+/// pad and the gradient of its modes that repeat elements.
+Tensor pad_with(const Tensor& x, const PadAttrs& attrs);
+Tensor pad_backward(const Tensor& grad, const PadAttrs& attrs);
 
 // Errors that kernels find. Out of line and no templates: kernel files are compiled per CPU level
 // and must not bring code of their own for anything outside their namespace.

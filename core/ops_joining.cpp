@@ -1,4 +1,5 @@
 // Joining, repeating and placing, as functions.
+#include <algorithm>
 #include <vector>
 
 #include <weft/core/base/check.hpp>
@@ -78,7 +79,88 @@ Tensor repeat_interleave(const Tensor& x, int64_t repeats, int64_t dim) {
   return reshape(expand(unsqueeze(x, d + 1), wide), shape);
 }
 
+namespace {
+
+Tensor run(OpId op, const Attrs& attrs, const Tensor& x) {
+  const TensorRef ref = x.checked();
+  return dispatch(op, attrs, Inputs(&ref, 1));
+}
+
+}  // namespace
+
+Tensor tril(const Tensor& x, int64_t diagonal) {
+  return run(OpId::tril, Attrs(DimAttrs{0, false, diagonal}), x);
+}
+Tensor triu(const Tensor& x, int64_t diagonal) {
+  return run(OpId::triu, Attrs(DimAttrs{0, false, diagonal}), x);
+}
+
+Tensor flip(const Tensor& x, const Dims& dims) {
+  uint32_t flipped = 0;
+  for (const int64_t dim : dims) {
+    const int d = normalize_dim("flip", dim, x.dim());
+    WEFT_CHECK(ArgumentError, !(flipped >> d & 1u), "flip: dim {} twice in {}", d, to_string(dims));
+    flipped |= 1u << d;
+  }
+  return run(OpId::flip, Attrs(flipped), x);
+}
+
+Tensor roll(const Tensor& x, int64_t shifts, int64_t dim) {
+  WEFT_CHECK(ArgumentError, x.dim() > 0, "roll: a 0-d tensor has no dim to roll");
+  const int d = normalize_dim("roll", dim, x.dim());
+  const int64_t size = x.shape()[d];
+  const int64_t shift = size == 0 ? 0 : ((shifts % size) + size) % size;
+  return cat({narrow(x, d, size - shift, shift), narrow(x, d, 0, size - shift)}, d);
+}
+
+namespace {
+
+PadAttrs pad_attrs(const Tensor& x, const std::vector<int64_t>& padding) {
+  const size_t dims = padding.size() / 2;
+  WEFT_CHECK(ArgumentError, padding.size() % 2 == 0 && dims <= static_cast<size_t>(x.dim()),
+             "pad: {} numbers for shape {}; two for each dim, from the last one on", padding.size(),
+             to_string(x.shape()));
+  PadAttrs attrs;
+  for (size_t i = 0; i < dims; ++i) {
+    const size_t dim = static_cast<size_t>(x.dim()) - 1 - i;
+    attrs.before[dim] = static_cast<int32_t>(padding[2 * i]);
+    attrs.after[dim] = static_cast<int32_t>(padding[2 * i + 1]);
+  }
+  return attrs;
+}
+
+}  // namespace
+
+Tensor pad(const Tensor& x, const std::vector<int64_t>& padding, double value) {
+  PadAttrs attrs = pad_attrs(x, padding);
+  attrs.value = value;
+  return x.dim() == 0 ? x : run(OpId::pad, Attrs(attrs), x);
+}
+
+Tensor pad(const Tensor& x, const std::vector<int64_t>& padding, PadMode mode) {
+  PadAttrs attrs = pad_attrs(x, padding);
+  attrs.mode = mode;
+  if (mode != PadMode::constant)
+    for (int i = 0; i < x.dim(); ++i) {
+      // A mirror shows no more than lies beside the edge; an edge must exist to be repeated.
+      const int64_t most = mode == PadMode::reflect ? x.shape()[i] - 1 : INT32_MAX;
+      const bool none = attrs.before[i] == 0 && attrs.after[i] == 0;
+      WEFT_CHECK(ArgumentError,
+                 none || (x.shape()[i] > 0 && attrs.before[i] >= 0 && attrs.after[i] >= 0 &&
+                          attrs.before[i] <= most && attrs.after[i] <= most),
+                 "pad: {} and {} do not fit beside dim {} of shape {} in mode {}", attrs.before[i],
+                 attrs.after[i], i, to_string(x.shape()),
+                 mode == PadMode::reflect ? "reflect" : "replicate");
+    }
+  return x.dim() == 0 ? x : run(OpId::pad, Attrs(attrs), x);
+}
+
 namespace detail {
+Tensor pad_backward(const Tensor& grad, const PadAttrs& attrs) {
+  return run(OpId::pad_backward, Attrs(attrs), grad);
+}
+Tensor pad_with(const Tensor& x, const PadAttrs& attrs) { return run(OpId::pad, Attrs(attrs), x); }
+
 Tensor zero_scatter_slice(const Tensor& gradient, const Shape& shape, int dim, int64_t start,
                           int64_t step) {
   const TensorRef ref = gradient.checked();

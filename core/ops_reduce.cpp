@@ -1,5 +1,7 @@
 // Reductions, as functions.
-#include <limits>
+#include <algorithm>
+#include <cmath>
+#include <optional>
 
 #include <weft/core/base/check.hpp>
 #include <weft/core/op.hpp>
@@ -22,6 +24,13 @@ ReduceAttrs reduce_attrs(const char* op, const Tensor& x, const Dims& dims, bool
     if (rank > 0) attrs.dims |= 1u << d;
   }
   return attrs;
+}
+
+int64_t count_of(const Tensor& x, const ReduceAttrs& attrs) {
+  int64_t count = 1;
+  for (int i = 0; i < x.dim(); ++i)
+    if (attrs.reduces(i)) count *= x.shape()[i];
+  return count;
 }
 
 Tensor run(OpId op, const ReduceAttrs& attrs, const Tensor& x) {
@@ -57,8 +66,107 @@ Tensor norm(const Tensor& x, double p, const ReduceOptions& options) {
   return run(OpId::norm, attrs, x);
 }
 
+Tensor var(const Tensor& x, const VarOptions& options) {
+  const ReduceAttrs attrs = reduce_attrs("var", x, options.dim, options.keepdim);
+  const double n = static_cast<double>(count_of(x, attrs));
+  const Tensor centred = x - mean(x, {.dim = options.dim, .keepdim = true});
+  const Tensor squares = run(OpId::sum, attrs, square(centred));
+  return squares / std::max(n - options.correction, 0.0);
+}
+
+Tensor std(const Tensor& x, const VarOptions& options) {
+  // Through norm, whose derivative at 0 is 0.
+  ReduceAttrs attrs = reduce_attrs("std", x, options.dim, options.keepdim);
+  attrs.value = 2;
+  const double n = static_cast<double>(count_of(x, attrs));
+  const Tensor centred = x - mean(x, {.dim = options.dim, .keepdim = true});
+  return run(OpId::norm, attrs, centred) / std::sqrt(std::max(n - options.correction, 0.0));
+}
+
+Tensor logsumexp(const Tensor& x, const ReduceOptions& options) {
+  ReduceAttrs attrs = reduce_attrs("logsumexp", x, options.dim, options.keepdim);
+  ReduceAttrs kept = attrs;
+  kept.keepdim = true;
+  // The largest element is taken off first; where it is infinite, nothing is.
+  const Tensor most = run(OpId::amax, kept, x.detach());
+  const Tensor shift = where(isfinite(most), most, 0.0);
+  const Tensor result = log(run(OpId::sum, kept, exp(x - shift))) + shift;
+  if (options.keepdim) return result;
+  Shape shape;
+  for (int i = 0; i < x.dim(); ++i)
+    if (!attrs.reduces(i)) shape.push_back(x.shape()[i]);
+  return reshape(result, shape);
+}
+
+namespace {
+
+std::pair<Tensor, Tensor> choose(OpId op, const char* name, const Tensor& x, int64_t dim,
+                                 bool keepdim) {
+  const TensorRef ref = x.checked();
+  Tensor outputs[2];
+  dispatch_multi(op, Attrs(DimAttrs{normalize_dim(name, dim, x.dim()), keepdim}), Inputs(&ref, 1),
+                 outputs);
+  return {outputs[0], outputs[1]};
+}
+
+/// Where the extremum is; of the tensor laid out flat where no dim is given.
+Tensor place(OpId op, const char* name, const Tensor& x, std::optional<int64_t> dim, bool keepdim) {
+  if (dim.has_value()) return choose(op, name, x.detach(), *dim, keepdim).second;
+  const Tensor at = choose(op, name, reshape(x.detach(), {x.numel()}), 0, false).second;
+  if (!keepdim) return at;
+  Shape shape = x.shape();
+  for (int64_t& size : shape) size = 1;
+  return reshape(at, shape);
+}
+
+Tensor along(OpId op, const Tensor& x, int64_t dim) {
+  const TensorRef ref = x.checked();
+  return dispatch(op, Attrs(DimAttrs{normalize_dim(op_info(op).name, dim, x.dim())}),
+                  Inputs(&ref, 1));
+}
+
+}  // namespace
+
+std::pair<Tensor, Tensor> max(const Tensor& x, int64_t dim, bool keepdim) {
+  return choose(OpId::max_dim, "max", x, dim, keepdim);
+}
+std::pair<Tensor, Tensor> min(const Tensor& x, int64_t dim, bool keepdim) {
+  return choose(OpId::min_dim, "min", x, dim, keepdim);
+}
 Tensor max(const Tensor& x) { return amax(x); }
 Tensor min(const Tensor& x) { return amin(x); }
+Tensor argmax(const Tensor& x, std::optional<int64_t> dim, bool keepdim) {
+  return place(OpId::max_dim, "argmax", x, dim, keepdim);
+}
+Tensor argmin(const Tensor& x, std::optional<int64_t> dim, bool keepdim) {
+  return place(OpId::min_dim, "argmin", x, dim, keepdim);
+}
+
+Tensor cumsum(const Tensor& x, int64_t dim) { return along(OpId::cumsum, x, dim); }
+Tensor cumprod(const Tensor& x, int64_t dim) { return along(OpId::cumprod, x, dim); }
+
+std::pair<Tensor, Tensor> sort(const Tensor& x, int64_t dim, bool descending) {
+  const TensorRef ref = x.checked();
+  Tensor outputs[2];
+  dispatch_multi(OpId::sort,
+                 Attrs(DimAttrs{normalize_dim("sort", dim, x.dim()), false, descending}),
+                 Inputs(&ref, 1), outputs);
+  return {outputs[0], outputs[1]};
+}
+
+Tensor argsort(const Tensor& x, int64_t dim, bool descending) {
+  return sort(x.detach(), dim, descending).second;
+}
+
+std::pair<Tensor, Tensor> topk(const Tensor& x, int64_t k, int64_t dim, bool largest) {
+  const int d = normalize_dim("topk", dim, x.dim());
+  const int64_t size = x.dim() == 0 ? 1 : x.shape()[d];
+  WEFT_CHECK(ArgumentError, k >= 0 && k <= size, "topk: k {} of {} elements along dim {}", k, size,
+             d);
+  const auto [values, places] = sort(x, d, largest);
+  if (x.dim() == 0) return {values, places};
+  return {narrow(values, d, 0, k), narrow(places, d, 0, k)};
+}
 
 Tensor sum_to(const Tensor& x, const Shape& shape) {
   const int extra = x.dim() - shape.rank();

@@ -35,14 +35,14 @@ struct NormAttrs {
   int64_t width = 0;
   int64_t groups = 0;
   double eps = 0;
+  int rank = 0;  ///< how many dims the width comes from
+  bool has_weight = false, has_bias = false;
 };
 
 struct EmbeddingAttrs {
   int64_t rows = 0;
   int64_t padding_idx = -1;
 };
-
-enum class PadMode : uint8_t { constant, reflect, replicate };
 
 /// Elements added (or, below zero, cut off) at both ends of each dim.
 struct PadAttrs {

@@ -1,6 +1,7 @@
 #include <weft/launcher/job.hpp>
 
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/epoll.h>
 #include <sys/signalfd.h>
 #include <sys/syscall.h>
@@ -15,7 +16,7 @@
 
 #include <weft/core/base/check.hpp>
 #include <weft/launcher/error.hpp>
-#include <weft/launcher/orphans.hpp>
+#include <weft/launcher/processes.hpp>
 #include <weft/launcher/program.hpp>
 
 namespace weft::inline v0::launcher {
@@ -37,8 +38,9 @@ constexpr size_t kReadAtOnce = 256 * 1024;  // bytes of one stream before others
 constexpr size_t kReadAtEnd = 16u << 20;    // bytes of one stream that its rank's death brings
 constexpr size_t kFullBacklog = 4u << 20;   // bytes unwritten at which the ranks' output waits
 constexpr size_t kLowBacklog = 1u << 20;
-constexpr double kSweepSeconds = 5;  // for processes that even SIGKILL does not end at once
-constexpr size_t kListed = 16;       // ranks named in the report
+constexpr double kSweepSeconds = 5;    // for processes that even SIGKILL does not end at once
+constexpr double kDyingSeconds = 0.5;  // for a rank that is seen dying to be dead
+constexpr size_t kListed = 16;         // ranks named in the report
 
 std::pair<Fd, Fd> make_pipe() {
   int ends[2];
@@ -275,20 +277,43 @@ void Job::suspend() {
 }
 
 void Job::on_rank_end(int rank) {
+  if (!record_end(rank) || stopping_) return;
+  if (!members_[static_cast<size_t>(rank)].ending->ok()) report_first_failure(culprit(rank));
+}
+
+/// Notes how a rank ended; false where it has not.
+bool Job::record_end(int rank) {
   Member& member = members_[static_cast<size_t>(rank)];
   siginfo_t info{};
   if (::waitid(P_PID, static_cast<id_t>(member.pid), &info, WEXITED | WNOHANG | WNOWAIT) != 0 ||
       info.si_pid == 0)
-    return;
+    return false;
   member.ending = Ending{info.si_code != CLD_EXITED, info.si_status};
-  member.after_stop = stopping_;
   --running_;
   watch(member.pidfd.get(), 0, 0, EPOLL_CTL_DEL);
   // What it wrote before it died comes before what is said about its death.
   for (LineStream* stream : {member.out.get(), member.err.get()})
     if (stream != nullptr && stream->open()) on_stream(*stream, true);
   if (options_.on_end) options_.on_end(rank, describe(rank, member.pid, *member.ending));
-  if (!member.ending->ok() && !stopping_) report_first_failure(rank);
+  return true;
+}
+
+// Note [Who died first]
+// Events come in the order of the deaths, with one gap: the kernel closes a dying process's files
+// before it tells its parent. On busy cores a peer that sees a closed socket may give up, exit and
+// be reported in between. So when a rank exits by itself, those that are dying at this moment are
+// waited for, and one that a signal killed goes before it.
+int Job::culprit(int rank) {
+  if (members_[static_cast<size_t>(rank)].ending->by_signal) return rank;
+  for (int other = 0; other < size(); ++other) {
+    const Member& member = members_[static_cast<size_t>(other)];
+    if (member.ending || !is_exiting(member.pid)) continue;
+    const TimePoint deadline = deadline_after(kDyingSeconds);
+    if (dist::detail::wait_ready(member.pidfd.get(), POLLIN, deadline) && record_end(other) &&
+        member.ending->by_signal)
+      return other;
+  }
+  return rank;
 }
 
 void Job::report_first_failure(int rank) {
@@ -354,7 +379,7 @@ void Job::say_rest() {
   size_t count = 0;
   for (int rank = 0; rank < size(); ++rank) {
     const Member& member = members_[static_cast<size_t>(rank)];
-    if (rank == first_failed_ || !member.after_stop || member.ending->ok()) continue;
+    if (rank == first_failed_ || member.ending->ok()) continue;
     const bool killed = member.ending->by_signal && member.ending->value == SIGKILL;
     if (first_failed_ < 0 && !killed) continue;  // it ended as it was asked to
     if (++count > kListed) continue;

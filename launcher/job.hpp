@@ -54,7 +54,6 @@ class Job {
     Fd pidfd;
     std::unique_ptr<LineStream> out, err;  // none where the rank has the launcher's own
     std::optional<Ending> ending;
-    bool after_stop = false;  // ended when the job was being stopped
   };
 
   void start_rank(int rank);
@@ -65,6 +64,8 @@ class Job {
   void on_signals();
   void on_signal(int signal, pid_t sender);
   void on_rank_end(int rank);
+  bool record_end(int rank);
+  int culprit(int rank);
   void report_first_failure(int rank);
   bool report_exec_failure();
   void on_stream(LineStream& stream, bool to_the_end);

@@ -7,8 +7,8 @@
 #include <weft/core/base/parallel.hpp>
 #include <weft/core/conv_attrs.hpp>
 #include <weft/core/cpu/gemm.hpp>
-#include <weft/core/cpu/products.hpp>
 #include <weft/core/cpu/packing.hpp>
+#include <weft/core/cpu/products.hpp>
 
 namespace weft::inline v0::detail {
 

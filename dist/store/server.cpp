@@ -81,9 +81,10 @@ struct StoreServer::Impl {
   void on_event(uint64_t id, uint32_t events);
   void read(uint64_t id);
   bool advance_handshake(uint64_t id, Connection& connection);
-  bool serve_frames(uint64_t id, Connection& connection);
+  void serve_frames(uint64_t id, Connection& connection);
   void queue(uint64_t id, std::string frame);
   void flush(uint64_t id);
+  void guarded(uint64_t id, void (Impl::*action)(uint64_t));
   void close(uint64_t id, std::string_view why);
   void expire_handshakes();
   void watch(int fd, uint64_t tag, uint32_t events, int operation);
@@ -180,15 +181,25 @@ void StoreServer::Impl::turn() {
   expire_handshakes();
   if (now >= accept_again) set_accepting(true);
   const auto ready = std::exchange(unflushed, {});
-  for (const uint64_t id : ready) flush(id);
+  for (const uint64_t id : ready) guarded(id, &Impl::flush);
 }
 
 void StoreServer::Impl::on_event(uint64_t id, uint32_t events) {
   if (id == kListener) return accept_all();
   if (id == kWakeup) return take_messages();
-  if (!connections.contains(id)) return;  // closed earlier in this turn
-  if (events & EPOLLOUT) flush(id);
-  if (events & (EPOLLIN | EPOLLHUP | EPOLLERR)) read(id);
+  if (events & EPOLLOUT) guarded(id, &Impl::flush);
+  if (events & (EPOLLIN | EPOLLHUP | EPOLLERR)) guarded(id, &Impl::read);
+}
+
+/// Does what a connection is due, if it still exists; an exception (out of memory) costs this
+/// connection alone.
+void StoreServer::Impl::guarded(uint64_t id, void (Impl::*action)(uint64_t)) {
+  if (!connections.contains(id)) return;
+  try {
+    (this->*action)(id);
+  } catch (const std::exception& error) {
+    close(id, error.what());
+  }
 }
 
 void StoreServer::Impl::take_messages() {
@@ -237,12 +248,8 @@ void StoreServer::Impl::read(uint64_t id) {
   Connection& connection = connections.at(id);
   const IoResult result = receive_some(connection.fd.get(), connection.in, Clock::now());
   if (result == IoResult::closed) return close(id, "");
-  try {
-    if (connection.phase != Phase::open && !advance_handshake(id, connection)) return;
-    if (connection.phase == Phase::open && !serve_frames(id, connection)) return;
-  } catch (const std::exception& error) {
-    close(id, error.what());
-  }
+  if (connection.phase != Phase::open && !advance_handshake(id, connection)) return;
+  if (connection.phase == Phase::open) serve_frames(id, connection);
 }
 
 bool StoreServer::Impl::advance_handshake(uint64_t id, Connection& connection) {
@@ -274,7 +281,7 @@ bool StoreServer::Impl::advance_handshake(uint64_t id, Connection& connection) {
   return true;
 }
 
-bool StoreServer::Impl::serve_frames(uint64_t id, Connection& connection) {
+void StoreServer::Impl::serve_frames(uint64_t id, Connection& connection) {
   const TimePoint now = Clock::now();
   const std::string_view bytes = connection.in;
   size_t done = 0;
@@ -286,15 +293,13 @@ bool StoreServer::Impl::serve_frames(uint64_t id, Connection& connection) {
     const auto request =
         state == ParseState::complete ? parse_request(frame) : std::optional<Request>();
     if (!request) {
-      close(id, "it sent a malformed frame");
-      return false;
+      return close(id, "it sent a malformed frame");
     }
     done += frame.size;
     service.handle(id, connection.client, *request, now);
   }
   connection.in.erase(0, done);
   if (connection.in.empty()) std::string().swap(connection.in);
-  return true;
 }
 
 void StoreServer::Impl::queue(uint64_t id, std::string frame) {
@@ -303,9 +308,7 @@ void StoreServer::Impl::queue(uint64_t id, std::string frame) {
 }
 
 void StoreServer::Impl::flush(uint64_t id) {
-  const auto found = connections.find(id);
-  if (found == connections.end()) return;
-  Connection& connection = found->second;
+  Connection& connection = connections.at(id);
   while (connection.sent < connection.out.size()) {
     const ssize_t sent =
         ::send(connection.fd.get(), connection.out.data() + connection.sent,

@@ -7,7 +7,7 @@
 #include <weft/core/base/error.hpp>
 #include <weft/core/ops.hpp>
 
-#include "../support/errors.hpp"
+#include <weft/tests/support/errors.hpp>
 
 using namespace weft;
 using weft::test::check_error;

@@ -7,7 +7,7 @@
 #include <weft/core/ops.hpp>
 #include <weft/core/random.hpp>
 
-#include "../support/errors.hpp"
+#include <weft/tests/support/errors.hpp>
 
 using namespace weft;
 using weft::test::check_error;

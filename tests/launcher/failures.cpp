@@ -2,13 +2,17 @@
 #include <doctest/doctest.h>
 
 #include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstdlib>
 #include <regex>
 #include <string>
 #include <vector>
 
+#include <weft/launcher/processes.hpp>
 #include <weft/tests/launcher/launched.hpp>
 #include <weft/tests/support/errors.hpp>
 
@@ -196,4 +200,19 @@ TEST_CASE("launcher: many ranks, a random one fails") {
     CHECK(result.exit_code == 137);
     CHECK(first_line(result) == "rank " + std::to_string(rank) + " (pid N) killed by SIGKILL");
   }
+}
+
+TEST_CASE("processes: children are seen, and whether a process is ending") {
+  CHECK_FALSE(weft::launcher::is_exiting(::getpid()));
+  const pid_t child = ::fork();
+  if (child == 0) ::_exit(0);
+  CHECK(weft::launcher::has_children());
+  const auto all = weft::launcher::children();
+  CHECK(std::count(all.begin(), all.end(), child) == 1);
+  siginfo_t info{};
+  REQUIRE(::waitid(P_PID, static_cast<id_t>(child), &info, WEXITED | WNOWAIT) == 0);
+  CHECK(weft::launcher::is_exiting(child));              // ended, not yet reaped
+  CHECK(weft::launcher::kill_children(all, 1).empty());  // spared
+  CHECK(::waitpid(child, nullptr, WNOHANG) == child);
+  CHECK(weft::launcher::is_exiting(child));
 }

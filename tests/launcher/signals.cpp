@@ -54,17 +54,20 @@ TEST_CASE("launcher: Ctrl-C kills at once when the job is ending already, the fi
 }
 
 TEST_CASE("launcher: SIGTERM and SIGHUP end the job, with the grace period") {
-  for (const auto& [number, name, code] :
-       {std::tuple(SIGTERM, "TERM", 143), std::tuple(SIGHUP, "HUP", 129),
-        std::tuple(SIGQUIT, "QUIT", 131)}) {
-    CAPTURE(name);
-    const std::string signal = name;
+  struct Row {
+    int number;
+    const char* name;
+    int code;
+  };
+  for (const Row& row : {Row{SIGTERM, "TERM", 143}, {SIGHUP, "HUP", 129}, {SIGQUIT, "QUIT", 131}}) {
+    CAPTURE(row.name);
+    const std::string signal = row.name;
     Launched job({"-n", "2", "--grace", "0.2", kProbe, "block=" + signal, "pid", "await=" + signal,
                   "only=0", "exit=0", "all", "forever"});
     job.wait_for("pid ", 2);
-    job.signal(number);
+    job.signal(row.number);
     const auto result = job.finish();
-    CHECK(result.exit_code == code);
+    CHECK(result.exit_code == row.code);
     CHECK(count_of(result.out, "got " + signal) == 2);
     CHECK(result.err.find("rank 1 (pid ") != std::string::npos);  // had to be killed
   }

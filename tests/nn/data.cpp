@@ -10,8 +10,8 @@
 #include <weft/core/ops.hpp>
 #include <weft/nn/data/data_loader.hpp>
 
-#include "../support/errors.hpp"
-#include "../support/temp_dir.hpp"
+#include <weft/tests/support/errors.hpp>
+#include <weft/tests/support/temp_dir.hpp>
 
 using namespace weft;
 using weft::test::check_error;

@@ -1,4 +1,4 @@
-#include <weft/launcher/orphans.hpp>
+#include <weft/launcher/processes.hpp>
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -10,8 +10,11 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include <weft/dist/store/clock.hpp>
@@ -29,18 +32,26 @@ struct CloseFolder {
   void operator()(DIR* folder) const { ::closedir(folder); }
 };
 
-/// The parent of `pid` by /proc/PID/stat, or 0 where it is gone.
-pid_t parent_of(const char* pid) {
-  const Fd file(::open(("/proc/" + std::string(pid) + "/stat").c_str(), O_RDONLY | O_CLOEXEC));
+/// What is wanted of /proc/PID/stat.
+struct Stat {
+  pid_t parent = 0;
+  unsigned flags = 0;
+};
+
+std::optional<Stat> read_stat(const std::string& pid) {
+  const Fd file(::open(("/proc/" + pid + "/stat").c_str(), O_RDONLY | O_CLOEXEC));
   char text[512];
   const ssize_t size = file ? ::read(file.get(), text, sizeof text - 1) : 0;
-  if (size <= 0) return 0;
+  if (size <= 0) return std::nullopt;
   text[size] = '\0';
-  // "PID (NAME) STATE PARENT ...", where the name may hold anything, parentheses too.
-  const std::string_view line(text);
-  const size_t name_end = line.rfind(')');
-  if (name_end == std::string_view::npos || name_end + 4 >= line.size()) return 0;
-  return static_cast<pid_t>(std::strtol(text + name_end + 4, nullptr, 10));
+  // "PID (NAME) STATE PARENT GROUP SESSION TERMINAL FOREGROUND FLAGS ...", where the name may hold
+  // anything, parentheses too.
+  const char* name_end = std::strrchr(text, ')');
+  Stat stat;
+  if (name_end == nullptr ||
+      std::sscanf(name_end + 1, " %*c %d %*d %*d %*d %*d %u", &stat.parent, &stat.flags) != 2)
+    return std::nullopt;
+  return stat;
 }
 
 void kill_and_reap(pid_t pid, TimePoint deadline) {
@@ -65,10 +76,19 @@ std::vector<pid_t> children() {
   const std::unique_ptr<DIR, CloseFolder> folder(::opendir("/proc"));
   if (!folder) return found;
   const pid_t self = ::getpid();
-  while (const dirent* entry = ::readdir(folder.get()))
-    if (entry->d_name[0] >= '1' && entry->d_name[0] <= '9' && parent_of(entry->d_name) == self)
+  while (const dirent* entry = ::readdir(folder.get())) {
+    if (entry->d_name[0] < '1' || entry->d_name[0] > '9') continue;
+    const auto stat = read_stat(entry->d_name);
+    if (stat && stat->parent == self)
       found.push_back(static_cast<pid_t>(std::strtol(entry->d_name, nullptr, 10)));
+  }
   return found;
+}
+
+bool is_exiting(pid_t pid) {
+  constexpr unsigned kExiting = 0x4;  // PF_EXITING of the kernel
+  const auto stat = read_stat(std::to_string(pid));
+  return !stat || (stat->flags & kExiting) != 0;
 }
 
 std::vector<pid_t> kill_children(const std::vector<pid_t>& spared, double seconds) {

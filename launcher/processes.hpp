@@ -1,4 +1,5 @@
-// Processes that ranks leave behind. The launcher is their subreaper, so they become its children.
+// Processes as the system shows them: those that ranks leave behind (the launcher is their
+// subreaper, so they become its children), and those that are about to end.
 #pragma once
 
 #include <sys/types.h>
@@ -15,6 +16,10 @@ bool has_children();
 
 /// The children of this process.
 std::vector<pid_t> children();
+
+/// Whether `pid` has begun to end, or is gone: its files may be closed already, but nobody has been
+/// told yet how it ended.
+bool is_exiting(pid_t pid);
 
 /// Kills and reaps every child but `spared`, and what falls to this process by that, for at most
 /// `seconds`. Returns those that are still there.
