@@ -61,6 +61,9 @@ const std::vector<OpRow>& op_rows() {
           "index_select", "gather", "scatter", "scatter_add", "index_add"})
       for (OpRow& row : all)
         if (row.name == name) row.checks_values = true;
+    for (OpRow& row : all)  // the padding row gets no gradient
+      if (row.name == "embedding")
+        row.custom_gradient = [](const OpArgs& args) { return args.has("padding_idx"); };
     return all;
   }();
   return rows;

@@ -52,8 +52,8 @@ struct OpRow {
   std::string reason = {};
   /// Cases it is for; the others are passed over. Null: all.
   bool (*handles)(const OpArgs& args) = nullptr;
-  /// Whether its gradient may be compared with differences at the goldens' inputs.
-  bool smooth = true;
+  /// Cases whose gradient is not the derivative, by definition; differences are not taken there.
+  bool (*custom_gradient)(const OpArgs& args) = nullptr;
   /// Its errors depend on values (class numbers, indices), which meta cannot see.
   bool checks_values = false;
 };
