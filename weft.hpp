@@ -40,6 +40,7 @@
 #include <weft/nn/layer.hpp>
 #include <weft/nn/layers.hpp>
 #include <weft/nn/metrics.hpp>
+#include <weft/nn/models/llama.hpp>
 #include <weft/nn/module.hpp>
 #include <weft/nn/nn.hpp>
 #include <weft/nn/optim/clip.hpp>

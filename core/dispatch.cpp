@@ -205,7 +205,10 @@ void dispatch_into(OpId op, const Attrs& attrs, Inputs inputs, Tensor& out) {
   info.infer(call);
   const bool recording = any_grad && (detail::thread_flags & detail::kGradEnabled);
   check_target(info, *target, spec, recording);
-  WEFT_CHECK(ArgumentError, target->dtype == spec.dtype || (info.traits & kPointwise),
+  // Pointwise kernels convert their results: to any dtype that is not of a lower category.
+  const bool narrows = (is_floating(spec.dtype) && !is_floating(target->dtype)) ||
+                       (is_integral(spec.dtype) && target->dtype == DType::boolean);
+  WEFT_CHECK(ArgumentError, target->dtype == spec.dtype || ((info.traits & kPointwise) && !narrows),
              "{}: the result is {}, which cannot be written into a {} tensor", info.name,
              name_of(spec.dtype), name_of(target->dtype));
   const TensorRef ref = target;

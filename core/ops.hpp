@@ -73,8 +73,8 @@ requires std::is_arithmetic_v<T> Tensor tensor(T value, Device device = Device::
 }
 template <class T>
 Tensor tensor(std::initializer_list<T> values, Device device = Device::cpu()) {
-  return detail::tensor_of<T>({values.begin(), values.end()}, {static_cast<int64_t>(values.size())},
-                              device);
+  return detail::tensor_of<T>(std::vector<detail::Element<T>>(values.begin(), values.end()),
+                              {static_cast<int64_t>(values.size())}, device);
 }
 template <class T>
 Tensor tensor(std::initializer_list<std::initializer_list<T>> rows, Device device = Device::cpu()) {
@@ -89,8 +89,8 @@ Tensor tensor(std::initializer_list<std::initializer_list<T>> rows, Device devic
 }
 template <class T>
 Tensor tensor(const std::vector<T>& values, Device device = Device::cpu()) {
-  return detail::tensor_of<T>({values.begin(), values.end()}, {static_cast<int64_t>(values.size())},
-                              device);
+  return detail::tensor_of<T>(std::vector<detail::Element<T>>(values.begin(), values.end()),
+                              {static_cast<int64_t>(values.size())}, device);
 }
 
 // ---- random numbers (core/random.hpp has the generator)

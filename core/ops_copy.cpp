@@ -56,6 +56,11 @@ Tensor& Tensor::zero_() { return fill_(0); }
 
 Tensor& Tensor::copy_(const Tensor& source) {
   if (is_same(source)) return *this;
+  bool fits = source.dim() <= dim();
+  for (int i = 1; i <= source.dim() && fits; ++i)
+    fits = source.size(-i) == size(-i) || source.size(-i) == 1;
+  WEFT_CHECK(ArgumentError, fits, "copy_: a source of shape {} does not broadcast to {}",
+             to_string(source.shape()), to_string(shape()));
   Tensor from = source.device() == device() ? source : source.to(device());
   from = detail::apart_from(from, *this);
   if (!(from.shape() == shape())) from = weft::expand(from, shape());

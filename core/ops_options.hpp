@@ -57,8 +57,8 @@ struct AttentionOptions {
   bool enable_gqa = false;           ///< fewer key and value heads than query heads
 };
 
-/// What `pad` puts beside a tensor: a number, its elements mirrored at the edge (the edge itself not
-/// repeated), or its edge.
+/// What `pad` puts beside a tensor: a number, its elements mirrored at the edge (the edge itself
+/// not repeated), or its edge.
 enum class PadMode : uint8_t { constant, reflect, replicate };
 
 enum class Reduction : uint8_t { none, mean, sum, batchmean };

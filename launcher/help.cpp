@@ -25,7 +25,8 @@ Exit code: 0, or that of the first rank that failed (128 + signal where a signal
 130 Ctrl-C. Ctrl-C and other signals are passed on to the ranks; a second Ctrl-C kills them.
 
 Each rank finds its place in RANK, LOCAL_RANK, WORLD_SIZE, LOCAL_WORLD_SIZE, MASTER_ADDR and
-MASTER_PORT, and may use WEFT_NUM_THREADS threads (its share of the CPUs, unless it is set).
+MASTER_PORT, and may use WEFT_NUM_THREADS threads (its share of the CPUs, unless it is set). Rank 0
+reads the launcher's input, unless that is a terminal.
 
   launcher -n 4 ./model_train --epochs 3
   launcher -n auto --time_limit 3600 ./model_train

@@ -49,6 +49,128 @@ void convert_run(std::byte* to, DType to_dtype, int64_t to_stride, const std::by
   }
 }
 
+/// Copies short rows, several at a time, through C.
+template <class C>
+void copy_short_rows(const Walk& walk, int64_t begin, int64_t end) {
+  alignas(64) C buffer[kBlockElements];
+  for (; begin < end; begin += kBlockElements) {
+    const int64_t size = kBlockElements < end - begin ? kBlockElements : end - begin;
+    load_elements(buffer, walk, 0, begin, size);
+    store_elements(walk, 1, begin, buffer, size);
+  }
+}
+
+void copy_rows(const Walk& walk, int64_t begin, int64_t end) {
+  const DType from_dtype = walk.operands[0].dtype, to_dtype = walk.operands[1].dtype;
+  if (has_short_rows(walk)) {
+    if (from_dtype == DType::f64)
+      copy_short_rows<double>(walk, begin, end);
+    else if (is_floating(from_dtype))
+      copy_short_rows<float>(walk, begin, end);
+    else
+      copy_short_rows<int64_t>(walk, begin, end);
+    return;
+  }
+  for_runs(walk, begin, end, [&](std::byte* const* pointers, int64_t n) {
+    if (from_dtype == to_dtype)
+      copy_run(pointers[1], walk.inner_stride(1), pointers[0], walk.inner_stride(0),
+               size_of(to_dtype), n);
+    else
+      convert_run(pointers[1], to_dtype, walk.inner_stride(1), pointers[0], from_dtype,
+                  walk.inner_stride(0), n);
+  });
+}
+
+// Note [Transposed copies]
+// Where the input's packed dim is not the output's, one of the two would be walked with a stride of
+// a row, a cache line for every element. Squares of 16 by 16 are therefore read row by row and
+// written column by column, from the registers or the L1 cache in between, and squares of one
+// stripe are taken in the order of the output's rows.
+
+constexpr int64_t kSquare = 16;
+
+template <class T>
+void transpose_square(std::byte* to, int64_t to_step, const std::byte* from, int64_t from_step) {
+  T square[kSquare][kSquare];
+  for (int64_t i = 0; i < kSquare; ++i)
+    __builtin_memcpy(square[i], from + i * from_step, sizeof(square[i]));
+  for (int64_t j = 0; j < kSquare; ++j) {
+    T row[kSquare];
+    for (int64_t i = 0; i < kSquare; ++i) row[i] = square[i][j];
+    __builtin_memcpy(to + j * to_step, row, sizeof(row));
+  }
+}
+
+/// One matrix: `rows` along the dim that is packed in the input, `columns` along the one that is
+/// packed in the output.
+template <class T>
+void transpose_matrix(std::byte* to, int64_t to_step, const std::byte* from, int64_t from_step,
+                      int64_t rows, int64_t columns) {
+  constexpr int64_t kItem = sizeof(T);
+  for (int64_t r = 0; r < rows; r += kSquare)
+    for (int64_t c = 0; c < columns; c += kSquare) {
+      std::byte* target = to + r * to_step + c * kItem;
+      const std::byte* source = from + c * from_step + r * kItem;
+      if (r + kSquare <= rows && c + kSquare <= columns) {
+        transpose_square<T>(target, to_step, source, from_step);
+        continue;
+      }
+      for (int64_t i = 0; r + i < rows && i < kSquare; ++i)
+        for (int64_t j = 0; c + j < columns && j < kSquare; ++j)
+          *reinterpret_cast<T*>(target + i * to_step + j * kItem) =
+              *reinterpret_cast<const T*>(source + j * from_step + i * kItem);
+    }
+}
+
+/// The dim that is packed in the input, where that is another one than the output's; else -1.
+int transposed_dim(const Walk& walk) {
+  const int last = walk.rank - 1;
+  const int64_t item = size_of(walk.operands[0].dtype);
+  if (walk.operands[0].dtype != walk.operands[1].dtype || walk.inner_stride(1) != item ||
+      walk.inner_stride(0) == item || walk.inner() < kSquare)
+    return -1;
+  for (int d = 0; d < last; ++d)
+    if (walk.operands[0].strides[d] == item && walk.shape[d] >= kSquare) return d;
+  return -1;
+}
+
+template <class T>
+void copy_transposed(const Walk& walk, int dim) {
+  const int last = walk.rank - 1;
+  constexpr int64_t kStripe = 64;
+  const int64_t stripes = (walk.shape[dim] + kStripe - 1) / kStripe;
+  const int64_t matrices = walk.numel / (walk.shape[dim] * walk.inner());
+  const int64_t each = kStripe * walk.inner();
+  const int64_t grain = each < kLight / 4 ? kLight / 4 / each : 1;
+  parallel_for(matrices * stripes, grain, [&](int64_t begin, int64_t end) {
+    for (int64_t task = begin; task < end; ++task) {
+      const std::byte* from = walk.operands[0].data;
+      std::byte* to = walk.operands[1].data;
+      int64_t rest = task / stripes;
+      for (int d = last - 1; d >= 0; --d) {
+        if (d == dim) continue;
+        from += rest % walk.shape[d] * walk.operands[0].strides[d];
+        to += rest % walk.shape[d] * walk.operands[1].strides[d];
+        rest /= walk.shape[d];
+      }
+      const int64_t first = task % stripes * kStripe, left = walk.shape[dim] - first;
+      const int64_t rows = left < kStripe ? left : kStripe;
+      transpose_matrix<T>(to + first * walk.operands[1].strides[dim], walk.operands[1].strides[dim],
+                          from + first * walk.operands[0].strides[dim], walk.inner_stride(0), rows,
+                          walk.inner());
+    }
+  });
+}
+
+void copy_transposed(const Walk& walk, int dim) {
+  switch (size_of(walk.operands[0].dtype)) {
+    case 1: copy_transposed<uint8_t>(walk, dim); break;
+    case 2: copy_transposed<uint16_t>(walk, dim); break;
+    case 4: copy_transposed<uint32_t>(walk, dim); break;
+    default: copy_transposed<uint64_t>(walk, dim); break;
+  }
+}
+
 }  // namespace
 
 WEFT_KERNEL(cast) {
@@ -70,16 +192,12 @@ WEFT_KERNEL(cast) {
     return;
   }
   const Walk walk(context, inputs, out);
-  parallel_for(walk.numel, kLight / 4, [&](int64_t begin, int64_t end) {
-    for_runs(walk, begin, end, [&](std::byte* const* pointers, int64_t n) {
-      if (from_dtype == to_dtype)
-        copy_run(pointers[1], walk.inner_stride(1), pointers[0], walk.inner_stride(0),
-                 size_of(to_dtype), n);
-      else
-        convert_run(pointers[1], to_dtype, walk.inner_stride(1), pointers[0], from_dtype,
-                    walk.inner_stride(0), n);
-    });
-  });
+  if (const int dim = transposed_dim(walk); dim >= 0) {
+    copy_transposed(walk, dim);
+    return;
+  }
+  parallel_for(walk.numel, kLight / 4,
+               [&](int64_t begin, int64_t end) { copy_rows(walk, begin, end); });
 }
 
 }  // namespace weft::inline v0::WEFT_LEVEL

@@ -10,14 +10,23 @@ namespace weft::inline v0::WEFT_LEVEL {
 
 namespace {
 
-/// Words number first … first + kBlockElements - 1 of the stream.
+/// Words number first … first + kBlockElements - 1 of the stream. All counters of a block go
+/// through the rounds together, so that the loops vectorise.
 void draw_words(const PhiloxState& state, int64_t first, uint32_t* words) {
+  constexpr int kCounters = kBlockElements / 4;
+  alignas(64) uint32_t lanes[4][kCounters] = {};
   const uint64_t position = state.offset + static_cast<uint64_t>(first / 4);
-  for (int64_t i = 0; i < kBlockElements / 4; ++i) {
-    const kernel::PhiloxWords four =
-        kernel::philox_at(state.seed, position + static_cast<uint64_t>(i));
-    for (int k = 0; k < 4; ++k) words[4 * i + k] = four.word[k];
+  for (int i = 0; i < kCounters; ++i) {
+    const uint64_t at = position + static_cast<uint64_t>(i);
+    lanes[0][i] = static_cast<uint32_t>(at);
+    lanes[1][i] = static_cast<uint32_t>(at >> 32);
   }
+  kernel::PhiloxKey key = kernel::philox_key(state.seed);
+  for (int round = 0; round < kernel::kPhiloxRounds; ++round, key = key.next())
+    for (int i = 0; i < kCounters; ++i)
+      kernel::philox_round(lanes[0][i], lanes[1][i], lanes[2][i], lanes[3][i], key);
+  for (int i = 0; i < kCounters; ++i)
+    for (int k = 0; k < 4; ++k) words[4 * i + k] = lanes[k][i];
 }
 
 template <class C>

@@ -102,4 +102,11 @@ void narrow(const Context& context, const float* from, TensorRef out) {
   });
 }
 
+std::byte* thread_scratch(size_t bytes) {
+  static thread_local Storage memory;
+  if (!memory || memory->bytes < bytes)
+    memory = Storage::allocate(bytes, Device::cpu(), "workspace");
+  return memory->data;
+}
+
 }  // namespace weft::inline v0::detail

@@ -17,4 +17,7 @@ void unpack(const Context& context, const std::byte* from, TensorRef out);
 /// The same, rounding f32 to the 16-bit dtype of `out`.
 void narrow(const Context& context, const float* from, TensorRef out);
 
+/// Memory of the calling thread for one task of a kernel, 64-byte aligned; kept for the next one.
+std::byte* thread_scratch(size_t bytes);
+
 }  // namespace weft::inline v0::detail

@@ -111,6 +111,49 @@ void run_blocks(const PointwiseOp& op, Block block, const Attrs& attrs, const Wa
   });
 }
 
+/// The same for short rows, several of which go into a block.
+template <class C>
+void run_short_rows(const PointwiseOp& op, Block block, const Attrs& attrs, const Walk& walk,
+                    int64_t begin, int64_t end) {
+  alignas(64) C buffers[kMostOperands - 1][kBlockElements];
+  alignas(64) std::byte results[kBlockElements * sizeof(C)];
+  const int last = walk.count - 1;
+  const DType result_dtype = op.truth ? DType::boolean : kStored<C>;
+  bool direct[kMostOperands];
+  for (int k = 0; k < walk.count; ++k)
+    direct[k] =
+        walk.operands[k].dtype == (k == last ? result_dtype : kStored<C>)&&is_dense(walk, k);
+  for (; begin < end; begin += kBlockElements) {
+    const int64_t size = kBlockElements < end - begin ? kBlockElements : end - begin;
+    const void* from[kMostOperands - 1];
+    for (int k = 0; k < last; ++k) {
+      from[k] = buffers[k];
+      if (direct[k])
+        from[k] = walk.operands[k].data + begin * static_cast<int64_t>(sizeof(C));
+      else
+        load_elements(buffers[k], walk, k, begin, size);
+    }
+    std::byte* to = walk.operands[last].data + begin * size_of(result_dtype);
+    block(from, direct[last] ? static_cast<void*>(to) : results, size, attrs);
+    if (direct[last]) continue;
+    if (op.truth)
+      store_elements(walk, last, begin, reinterpret_cast<const bool*>(results), size);
+    else
+      store_elements(walk, last, begin, reinterpret_cast<const C*>(results), size);
+  }
+}
+
+template <class C>
+void run_walk(const PointwiseOp& op, Block block, const Attrs& attrs, const Walk& walk) {
+  const bool short_rows = has_short_rows(walk);
+  parallel_for(walk.numel, op.grain, [&](int64_t begin, int64_t end) {
+    if (short_rows)
+      run_short_rows<C>(op, block, attrs, walk, begin, end);
+    else
+      run_blocks<C>(op, block, attrs, walk, begin, end);
+  });
+}
+
 }  // namespace
 
 void run_pointwise(const PointwiseOp& op, Context& context, const Attrs& attrs, Inputs inputs,
@@ -127,13 +170,11 @@ void run_pointwise(const PointwiseOp& op, Context& context, const Attrs& attrs, 
   const Compute compute = compute_type(op, result_type(inputs));
   const Block block = block_of(op, compute);
   const Walk walk(context, inputs, output);
-  parallel_for(walk.numel, op.grain, [&](int64_t begin, int64_t end) {
-    switch (compute) {
-      case Compute::f32: run_blocks<float>(op, block, attrs, walk, begin, end); break;
-      case Compute::f64: run_blocks<double>(op, block, attrs, walk, begin, end); break;
-      case Compute::whole: run_blocks<int64_t>(op, block, attrs, walk, begin, end); break;
-    }
-  });
+  switch (compute) {
+    case Compute::f32: run_walk<float>(op, block, attrs, walk); break;
+    case Compute::f64: run_walk<double>(op, block, attrs, walk); break;
+    case Compute::whole: run_walk<int64_t>(op, block, attrs, walk); break;
+  }
 }
 
 }  // namespace weft::inline v0::WEFT_LEVEL

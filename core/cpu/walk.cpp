@@ -76,6 +76,82 @@ void store_run(std::byte* to, DType dtype, int64_t stride, const C* from, int64_
   });
 }
 
+bool is_dense(const Walk& walk, int operand) {
+  int64_t expected = size_of(walk.operands[operand].dtype);
+  for (int d = walk.rank - 1; d >= 0; --d) {
+    if (walk.operands[operand].strides[d] != expected) return false;
+    expected *= walk.shape[d];
+  }
+  return true;
+}
+
+namespace {
+
+/// Calls f(address, stride, done, n) for the rows of one operand that make up elements begin …
+/// begin + n - 1.
+template <class F>
+[[gnu::always_inline]] inline void for_rows(const Walk& walk, int operand, int64_t begin, int64_t n,
+                                            const F& f) {
+  const int last = walk.rank - 1;
+  const int64_t* strides = walk.operands[operand].strides;
+  std::byte* at = walk.operands[operand].data;
+  int64_t index[kMaxRank] = {};
+  for (int64_t d = last, rest = begin; d >= 0; --d) {
+    index[d] = rest % walk.shape[d];
+    rest /= walk.shape[d];
+    at += index[d] * strides[d];
+  }
+  for (int64_t done = 0; done < n;) {
+    const int64_t left = walk.shape[last] - index[last];
+    const int64_t size = left < n - done ? left : n - done;
+    f(at, strides[last], done, size);
+    done += size;
+    if (done >= n) return;
+    at -= index[last] * strides[last];
+    index[last] = 0;
+    for (int d = last - 1;; --d) {
+      at += strides[d];
+      if (++index[d] < walk.shape[d]) break;
+      at -= index[d] * strides[d];
+      index[d] = 0;
+    }
+  }
+}
+
+}  // namespace
+
+template <class C>
+void load_elements(C* to, const Walk& walk, int operand, int64_t begin, int64_t n) {
+  with_type(walk.operands[operand].dtype, [&](auto sample) {
+    using S = decltype(sample);
+    for_rows(walk, operand, begin, n,
+             [&](const std::byte* at, int64_t stride, int64_t done, int64_t size) {
+               for (int64_t i = 0; i < size; ++i)
+                 to[done + i] = kernel::convert<C>(*reinterpret_cast<const S*>(at + i * stride));
+             });
+  });
+}
+
+template <class C>
+void store_elements(const Walk& walk, int operand, int64_t begin, const C* from, int64_t n) {
+  with_type(walk.operands[operand].dtype, [&](auto sample) {
+    using S = decltype(sample);
+    for_rows(walk, operand, begin, n,
+             [&](std::byte* at, int64_t stride, int64_t done, int64_t size) {
+               for (int64_t i = 0; i < size; ++i)
+                 *reinterpret_cast<S*>(at + i * stride) = kernel::convert<S>(from[done + i]);
+             });
+  });
+}
+
+template void load_elements(float*, const Walk&, int, int64_t, int64_t);
+template void load_elements(double*, const Walk&, int, int64_t, int64_t);
+template void load_elements(int64_t*, const Walk&, int, int64_t, int64_t);
+template void store_elements(const Walk&, int, int64_t, const float*, int64_t);
+template void store_elements(const Walk&, int, int64_t, const double*, int64_t);
+template void store_elements(const Walk&, int, int64_t, const int64_t*, int64_t);
+template void store_elements(const Walk&, int, int64_t, const bool*, int64_t);
+
 template void load_run(float*, const std::byte*, DType, int64_t, int64_t);
 template void load_run(double*, const std::byte*, DType, int64_t, int64_t);
 template void load_run(int64_t*, const std::byte*, DType, int64_t, int64_t);

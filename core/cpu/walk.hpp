@@ -98,6 +98,21 @@ void load_run(C* to, const std::byte* from, DType dtype, int64_t stride, int64_t
 template <class C>
 void store_run(std::byte* to, DType dtype, int64_t stride, const C* from, int64_t n);
 
+/// Whether rows are so short that going through them one by one would cost more than the work on
+/// them; load_elements and store_elements then join several in a block.
+inline bool has_short_rows(const Walk& walk) { return walk.rank > 1 && walk.inner() < 64; }
+
+/// Whether the elements of operand k lie behind each other in the order of the walk.
+bool is_dense(const Walk& walk, int operand);
+
+/// Reads elements begin … begin + n - 1 of an operand, across rows, into packed ones of type C.
+template <class C>
+void load_elements(C* to, const Walk& walk, int operand, int64_t begin, int64_t n);
+
+/// Writes them.
+template <class C>
+void store_elements(const Walk& walk, int operand, int64_t begin, const C* from, int64_t n);
+
 /// Copies n elements of `size` bytes between strided runs.
 void copy_run(std::byte* to, int64_t to_stride, const std::byte* from, int64_t from_stride,
               int64_t size, int64_t n);

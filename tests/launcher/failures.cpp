@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdlib>
+#include <random>
 #include <regex>
 #include <string>
 #include <vector>
@@ -199,6 +200,24 @@ TEST_CASE("launcher: many ranks, a random one fails") {
         {"-n", "16", kProbe, "only=" + std::to_string(rank), "signal=KILL", "all", "forever"});
     CHECK(result.exit_code == 137);
     CHECK(first_line(result) == "rank " + std::to_string(rank) + " (pid N) killed by SIGKILL");
+  }
+}
+
+TEST_CASE("launcher: of many failures the true first one is named, over random schedules") {
+  std::mt19937 random(3);
+  for (int round = 0; round < 15; ++round) {
+    const int ranks = 2 + static_cast<int>(random() % 7);
+    const std::string culprit = std::to_string(random() % static_cast<unsigned>(ranks));
+    const bool by_signal = random() % 2 == 0;
+    CAPTURE(ranks);
+    CAPTURE(culprit);
+    // The peers fail because of the death that they learn of, as ranks in a collective do.
+    const auto result = launch({"-n", std::to_string(ranks), kProbe, "only=" + culprit,
+                                by_signal ? "signal=KILL" : "exit=3", "all", "ignore=TERM",
+                                "get=rank_exit/" + culprit, "err=lost a peer", "exit=1"});
+    CHECK(result.exit_code == (by_signal ? 137 : 3));
+    CHECK(first_line(result) ==
+          "rank " + culprit + " (pid N) " + (by_signal ? "killed by SIGKILL" : "exited with 3"));
   }
 }
 

@@ -34,8 +34,9 @@
 namespace {
 
 const std::map<std::string, int> kSignals = {
-    {"ABRT", SIGABRT}, {"HUP", SIGHUP},   {"INT", SIGINT},   {"KILL", SIGKILL}, {"QUIT", SIGQUIT},
-    {"SEGV", SIGSEGV}, {"STOP", SIGSTOP}, {"TERM", SIGTERM}, {"USR1", SIGUSR1}, {"USR2", SIGUSR2}};
+    {"ABRT", SIGABRT}, {"HUP", SIGHUP},   {"INT", SIGINT},   {"KILL", SIGKILL},
+    {"QUIT", SIGQUIT}, {"SEGV", SIGSEGV}, {"STOP", SIGSTOP}, {"CONT", SIGCONT},
+    {"TERM", SIGTERM}, {"USR1", SIGUSR1}, {"USR2", SIGUSR2}};
 
 void line(const std::string& text, FILE* to = stdout) {
   std::fprintf(to, "%s\n", text.c_str());

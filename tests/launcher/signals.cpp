@@ -1,9 +1,12 @@
 // Signals to the launcher.
 #include <doctest/doctest.h>
 
+#include <sched.h>
 #include <signal.h>
+#include <sys/wait.h>
 
 #include <chrono>
+#include <fstream>
 #include <string>
 #include <vector>
 
@@ -11,6 +14,23 @@
 #include <weft/tests/support/errors.hpp>
 
 using namespace weft::test;
+
+namespace {
+
+/// Whether the process is stopped by a signal within 10 s; nobody but its parent can wait for that.
+bool stops_soon(pid_t pid) {
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(10);
+  while (std::chrono::steady_clock::now() < deadline) {
+    std::ifstream file("/proc/" + std::to_string(pid) + "/stat");
+    std::string line;
+    std::getline(file, line);
+    if (line.find(") T ") != std::string::npos) return true;
+    ::sched_yield();
+  }
+  return false;
+}
+
+}  // namespace
 
 TEST_CASE("launcher: Ctrl-C is passed on, exit code 130") {
   Launched job({"-n", "3", kProbe, "pid", "forever"});
@@ -84,6 +104,20 @@ TEST_CASE("launcher: SIGUSR1 and SIGUSR2 are passed on and change nothing else")
   CHECK(result.exit_code == 0);
   CHECK(count_of(result.out, "got USR2") == 2);
   CHECK(result.err.empty());
+}
+
+TEST_CASE("launcher: Ctrl-Z stops the launcher and the ranks, which go on together") {
+  Launched job({"-n", "2", kProbe, "block=CONT", "pid", "await=CONT"});
+  job.wait_for("pid ", 2);
+  job.signal(SIGTSTP);
+  int status = 0;
+  REQUIRE(::waitpid(job.pid(), &status, WUNTRACED) == job.pid());
+  CHECK(WIFSTOPPED(status));
+  for (const pid_t rank : job.pids("pid")) CHECK(stops_soon(rank));
+  job.signal(SIGCONT);
+  const auto result = job.finish();
+  CHECK(result.exit_code == 0);
+  CHECK(count_of(result.out, "got CONT") == 2);
 }
 
 TEST_CASE("launcher: a signal that was ignored before it started stays ignored") {
