@@ -12,6 +12,7 @@
 #include <weft/core/device.hpp>
 #include <weft/core/dtype.hpp>
 #include <weft/core/infer.hpp>
+#include <weft/core/io/dlpack.hpp>
 #include <weft/core/io/safetensors.hpp>
 #include <weft/core/io/state_dict.hpp>
 #include <weft/core/memory.hpp>
