@@ -31,14 +31,8 @@ void walk(M& module, const std::string& prefix, const F& fn) {
 
 /// "weft::v0::nn::Linear" -> "Linear"; what stands between < and > keeps its names the same way.
 std::string without_namespaces(std::string text) {
-<<<<<<< HEAD
   const std::string unnamed = "(anonymous namespace)::";
   for (size_t at; (at = text.find(unnamed)) != std::string::npos;) text.erase(at, unnamed.size());
-=======
-  constexpr std::string_view kUnnamed = "(anonymous namespace)::";
-  for (size_t at = 0; (at = text.find(kUnnamed)) != std::string::npos;)
-    text.erase(at, kUnnamed.size());
->>>>>>> comm
   std::string out;
   size_t word = 0;  // where the current identifier starts in `out`
   for (size_t i = 0; i < text.size(); ++i) {
