@@ -11,8 +11,9 @@ namespace weft::inline v0 {
 /// over.
 WEFT_API DType result_type(Inputs inputs);
 
+/// The rules that rows name; a program may give one to register_op.
 namespace infer {
-#define WEFT_OP(name, arity, outputs, rule, ...) void rule(InferCall& call);
+#define WEFT_OP(name, arity, outputs, rule, ...) WEFT_API void rule(InferCall& call);
 #include <weft/core/ops.def>
 }  // namespace infer
 

@@ -6,8 +6,8 @@
 #include <iostream>
 #include <weft/weft.hpp>
 
-#include "common/options.hpp"
-#include "common/report.hpp"
+#include <weft/samples/common/options.hpp>
+#include <weft/samples/common/report.hpp>
 
 using namespace weft;
 

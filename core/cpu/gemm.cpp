@@ -1,4 +1,5 @@
 // Matrix products: operands brought into a form that BLAS takes, and the split over threads.
+#include <cstring>
 #include <weft/core/cpu/gemm.hpp>
 
 #include <algorithm>
@@ -291,6 +292,12 @@ GemmCall folded(const GemmCall& call) {
 }  // namespace
 
 void gemm_tile_f32(const GemmTile& tile) {
+  if (tile.m == 0 || tile.n == 0) return;
+  if (tile.k == 0 && !tile.accumulate && tile.bias == nullptr) {  // an empty sum; oneDNN refuses it
+    for (int64_t i = 0; i < tile.m; ++i)
+      std::memset(static_cast<float*>(tile.c) + i * tile.ldc, 0, static_cast<size_t>(tile.n) * 4);
+    return;
+  }
 #ifdef WEFT_HAS_ONEDNN
   onednn_gemm_f32(tile);
 #else

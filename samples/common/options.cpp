@@ -1,4 +1,4 @@
-#include "options.hpp"
+#include <weft/samples/common/options.hpp>
 
 #include <CLI/CLI.hpp>
 #include <filesystem>

@@ -1,4 +1,4 @@
-#include "report.hpp"
+#include <weft/samples/common/report.hpp>
 
 #include <fmt/core.h>
 #include <unistd.h>
