@@ -26,8 +26,10 @@
 #include <weft/core/storage.hpp>
 #include <weft/core/stream.hpp>
 #include <weft/core/tensor.hpp>
+#include <weft/dist/accelerator.hpp>
 #include <weft/dist/comm/call.hpp>
 #include <weft/dist/comm/group.hpp>
+#include <weft/dist/parallel/reducer.hpp>
 #include <weft/dist/store/store.hpp>
 #include <weft/dist/store/tcp_store.hpp>
 #include <weft/nn/containers.hpp>

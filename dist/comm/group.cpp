@@ -114,6 +114,7 @@ void Group::check_rank(const char* op, int rank, bool other_than_self) const {
              "{}: rank {} is this rank itself", op, rank);
 }
 
+void Group::check_alive() const { transport_->check_alive(); }
 void Group::barrier() const { transport_->barrier(); }
 
 void Group::all_reduce(const Tensor& tensor, ReduceOp op) const {
@@ -237,14 +238,23 @@ void run_fake_group(int size, const std::function<void(const Group&)>& body, dou
   auto peers = detail::join_threads(size);
   std::mutex mutex;
   std::exception_ptr first;
+  const auto keep_first = [&] {
+    const std::lock_guard lock(mutex);
+    if (first == nullptr) first = std::current_exception();
+  };
   std::vector<std::thread> threads;
   for (auto& mine : peers)
     threads.emplace_back([&, timeout] {
       try {
-        body(Group(detail::make_shared_transport(std::move(mine), "fake", timeout)));
+        const Group group(detail::make_shared_transport(std::move(mine), "fake", timeout));
+        // Kept before the group is left: what the others throw because of that comes later.
+        try {
+          body(group);
+        } catch (...) {
+          keep_first();
+        }
       } catch (...) {
-        const std::lock_guard lock(mutex);
-        if (first == nullptr) first = std::current_exception();
+        keep_first();
       }
     });
   for (std::thread& thread : threads) thread.join();

@@ -41,6 +41,9 @@ class WEFT_API Group {
   int size() const;
   const std::string& name() const;
 
+  /// Throws what ended the group, if anything did; waits for nobody.
+  void check_alive() const;
+
   /// Returns when every rank has called it.
   void barrier() const;
 

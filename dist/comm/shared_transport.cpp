@@ -83,6 +83,7 @@ class SharedTransport final : public Transport {
   int rank() const override { return rank_; }
   int size() const override { return size_; }
 
+  void check_alive() override { control_.check_alive(); }
   void barrier() override {
     control_.begin({.kind = CallKind::barrier});
     bool none_placed = false;

@@ -17,6 +17,9 @@ class SingleTransport final : public Transport {
   int rank() const override { return 0; }
   int size() const override { return 1; }
 
+  void check_alive() override {
+    if (aborted_) throw CommError(reason_);
+  }
   void barrier() override { check_alive(); }
   void all_reduce(const Call&, std::byte*) override { check_alive(); }
   void all_gather(const Call& call, const std::byte* in, std::byte* out) override {
@@ -52,10 +55,7 @@ class SingleTransport final : public Transport {
   }
 
  private:
-  void check_alive() const {
-    if (aborted_) throw CommError(reason_);
-  }
-  void copy(const Call& call, const std::byte* in, std::byte* out) const {
+  void copy(const Call& call, const std::byte* in, std::byte* out) {
     check_alive();
     std::memcpy(out, in, static_cast<size_t>(call.shape.numel() * size_of(call.dtype)));
   }

@@ -23,6 +23,7 @@ class Transport {
   virtual int rank() const = 0;
   virtual int size() const = 0;
 
+  virtual void check_alive() = 0;
   virtual void barrier() = 0;
   /// In place; call.shape is that of `data`.
   virtual void all_reduce(const Call& call, std::byte* data) = 0;

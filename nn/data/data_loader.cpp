@@ -34,6 +34,12 @@ struct Plan {
     return chosen;
   }
 
+  BatchInfo info(int64_t batch) const {
+    if (batch >= batches) return {};
+    const int64_t all = std::min(global_batch, dataset->size() - batch * global_batch);
+    return {all * (rank + 1) / world - all * rank / world, all, batch + 1 == batches};
+  }
+
   Example make(int64_t batch) const {
     const NoGrad guard;
     const std::vector<int64_t> chosen = indices(batch);
@@ -61,7 +67,8 @@ struct Plan {
 /// One loop over a loader: the batches in order, made here or by workers.
 class LoaderPass {
  public:
-  LoaderPass(Plan plan, Device device) : plan_(std::move(plan)), device_(device) {
+  LoaderPass(Plan plan, Device device, std::function<void(const BatchInfo&)> observer)
+      : plan_(std::move(plan)), device_(device), observer_(std::move(observer)) {
     const int workers =
         static_cast<int>(std::min<int64_t>(plan_.options.num_workers, plan_.batches));
     for (int i = 0; i < workers; ++i) workers_.emplace_back([this, i] { work(i); });
@@ -70,6 +77,7 @@ class LoaderPass {
   }
 
   ~LoaderPass() {
+    if (observer_ && !done()) observer_({});  // the loop was left early
     {
       const std::lock_guard lock(mutex_);
       stopping_ = true;
@@ -89,6 +97,7 @@ class LoaderPass {
       ++current_;
     }
     example_ = {};
+    if (observer_) observer_(plan_.info(current_));
     if (done()) return;
     Example made = workers_.empty() ? make_here() : take();
     const NoGrad guard;
@@ -162,6 +171,7 @@ class LoaderPass {
 
   const Plan plan_;
   const Device device_;
+  const std::function<void(const BatchInfo&)> observer_;
   Example example_;
   std::mutex mutex_;
   std::condition_variable changed_;
@@ -212,7 +222,7 @@ int64_t DataLoader::example_count() const {
 DataLoader::Iterator DataLoader::begin() {
   const int64_t global = split_batches_ ? options_.batch_size : options_.batch_size * world_;
   detail::Plan plan{dataset_, options_, epoch_++, rank_, world_, global, size()};
-  auto pass = std::make_shared<detail::LoaderPass>(std::move(plan), device_);
+  auto pass = std::make_shared<detail::LoaderPass>(std::move(plan), device_, observer_);
   pass->advance();  // behind the constructor, so that a failure still joins the workers
   return Iterator(std::move(pass));
 }

@@ -24,6 +24,13 @@ struct DataLoaderOptions {
   std::function<Example(Example, ExampleRandom&)> transform = nullptr;
 };
 
+/// The batch that a loop is at.
+struct BatchInfo {
+  int64_t count = 0;         ///< its examples on this rank
+  int64_t global_count = 0;  ///< on all ranks together; 0 when the loop is over
+  bool is_last = false;      ///< of the epoch
+};
+
 namespace detail {
 class LoaderPass;
 }
@@ -58,6 +65,11 @@ class WEFT_API DataLoader {
   void shard(int64_t rank, int64_t world, bool split_batches = false);
   /// Batches are moved to `device`.
   void to(Device device) { device_ = device; }
+  /// Is told of each batch that a loop begun from now on comes to, and of the loop's end. An empty
+  /// function takes it away.
+  void set_observer(std::function<void(const BatchInfo&)> observer) {
+    observer_ = std::move(observer);
+  }
 
   class Iterator {
    public:
@@ -83,6 +95,7 @@ class WEFT_API DataLoader {
   int64_t rank_ = 0, world_ = 1;
   bool split_batches_ = false;
   Device device_ = Device::cpu();
+  std::function<void(const BatchInfo&)> observer_;
 };
 
 }  // namespace weft::inline v0::data

@@ -16,6 +16,7 @@
 #include <weft/dist/store/frame.hpp>
 #include <weft/dist/store/socket.hpp>
 #include <weft/dist/store/tcp_store.hpp>
+#include <weft/tests/support/environment.hpp>
 
 namespace weft::test {
 
@@ -52,18 +53,6 @@ class RawClient {
 
  private:
   dist::detail::Fd fd_;
-};
-
-/// Sets variables for the time of a test, or removes them (nullopt).
-class Environment {
- public:
-  explicit Environment(std::vector<std::pair<std::string, std::optional<std::string>>> changes);
-  ~Environment();
-  Environment(const Environment&) = delete;
-  Environment& operator=(const Environment&) = delete;
-
- private:
-  std::vector<std::pair<std::string, std::optional<std::string>>> before_;
 };
 
 /// Seconds that `action` takes.

@@ -1,0 +1,394 @@
+// Collectives against sums done in f64, on ranks that are threads.
+#include <doctest/doctest.h>
+
+#include <bit>
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <random>
+#include <string>
+
+#include <weft/autograd/autograd.hpp>
+#include <weft/core/base/error.hpp>
+#include <weft/core/ops.hpp>
+#include <weft/tests/dist/ranks.hpp>
+#include <weft/tests/support/errors.hpp>
+
+using namespace weft;
+using namespace weft::dist;
+using namespace weft::test;
+
+namespace {
+
+constexpr DType kAll[] = {DType::boolean, DType::u8,  DType::i8,   DType::i16, DType::i32,
+                          DType::i64,     DType::f16, DType::bf16, DType::f32, DType::f64};
+constexpr ReduceOp kOps[] = {ReduceOp::sum, ReduceOp::avg, ReduceOp::min, ReduceOp::max,
+                             ReduceOp::prod};
+const char* const kOpNames[] = {"sum", "avg", "min", "max", "prod"};
+
+// Small whole numbers: every dtype holds them, their sums and their products over 4 ranks exactly.
+double value_of(int rank, int64_t i) { return static_cast<double>((rank * 7 + i * 3) % 4); }
+
+Tensor make(DType dtype, const Shape& shape, const std::function<double(int64_t)>& value) {
+  std::vector<double> values(static_cast<size_t>(shape.numel()));
+  for (size_t i = 0; i < values.size(); ++i) values[i] = value(static_cast<int64_t>(i));
+  return from_host(values.data(), shape, DType::f64).to(dtype);
+}
+
+Tensor values_of(int rank, DType dtype, const Shape& shape) {
+  return make(dtype, shape, [rank](int64_t i) { return value_of(rank, i); });
+}
+
+double combined(DType dtype, ReduceOp op, int size, int64_t i) {
+  const bool logical = dtype == DType::boolean;
+  double result = 0;
+  for (int r = 0; r < size; ++r) {
+    const double v = logical ? (value_of(r, i) != 0 ? 1 : 0) : value_of(r, i);
+    if (r == 0)
+      result = v;
+    else if (op == ReduceOp::min)
+      result = std::min(result, v);
+    else if (op == ReduceOp::max)
+      result = std::max(result, v);
+    else if (op == ReduceOp::prod)
+      result *= v;
+    else
+      result += v;
+  }
+  if (op == ReduceOp::avg) result /= size;
+  return logical && result > 1 ? 1 : result;
+}
+
+std::string first_difference(const Tensor& got, const Tensor& expected) {
+  const auto a = got.to_vector<double>(), b = expected.to_vector<double>();
+  if (got.shape() != expected.shape())
+    return to_string(got.shape()) + " instead of " + to_string(expected.shape());
+  for (size_t i = 0; i < a.size(); ++i)
+    if (a[i] != b[i])
+      return "[" + std::to_string(i) + "] = " + std::to_string(a[i]) + " instead of " +
+             std::to_string(b[i]);
+  return "";
+}
+
+// Below and above the limits of the small and the staged way (16 KiB, 512 KiB), with odd ends.
+constexpr int64_t kCounts[] = {0, 1, 13, 5'000, 150'001};
+
+}  // namespace
+
+TEST_CASE("all_reduce: every dtype and operation against f64, 1 to 4 ranks, every size") {
+  for (int size = 1; size <= 4; ++size)
+    check_on_ranks(size, [size](const Group& group, Problems& problems) {
+      for (const DType dtype : kAll)
+        for (const ReduceOp op : kOps)
+          for (const int64_t count : kCounts) {
+            if (op == ReduceOp::avg && !is_floating(dtype)) continue;
+            if (count > 5'000 && op != ReduceOp::sum) continue;
+            const Tensor tensor = values_of(group.rank(), dtype, {count});
+            const uint32_t version = tensor.version();
+            group.all_reduce(tensor, op);
+            const Tensor expected =
+                make(dtype, {count}, [&](int64_t i) { return combined(dtype, op, size, i); });
+            const std::string difference = first_difference(tensor, expected);
+            const std::string what = std::string(name_of(dtype)) + " " +
+                                     kOpNames[static_cast<int>(op)] + " of " +
+                                     std::to_string(count) + ": ";
+            problems.expect(difference.empty(), what + difference);
+            problems.expect(tensor.version() != version, what + "the version did not change");
+          }
+    });
+}
+
+TEST_CASE("all_reduce: equal to the bit on all ranks, added in their order, in shared memory too") {
+  for (const int size : {2, 3, 4})
+    check_on_ranks(size, [size](const Group& group, Problems& problems) {
+      for (const int64_t count : {int64_t{100}, int64_t{70'001}, int64_t{200'000}}) {
+        std::vector<float> expected(static_cast<size_t>(count));
+        std::vector<float> mine;
+        for (int r = 0; r < size; ++r) {
+          std::mt19937 random(static_cast<unsigned>(r));
+          std::normal_distribution<float> normal;
+          std::vector<float> values(static_cast<size_t>(count));
+          for (float& v : values) v = normal(random) * 100;
+          for (size_t i = 0; i < values.size(); ++i)
+            expected[i] = r == 0 ? values[i] : expected[i] + values[i];
+          if (r == group.rank()) mine = values;
+        }
+        const Storage memory = group.allocate_shared(static_cast<size_t>(count) * 4);
+        const Tensor own = from_host(mine.data(), {count}, DType::f32);
+        const Tensor shared = from_blob(memory->data, {count}, DType::f32);
+        std::memcpy(memory->data, mine.data(), mine.size() * 4);
+        group.all_reduce(own);
+        group.all_reduce(shared);
+        problems.expect(own.to_vector<float>() == expected, "own memory");
+        problems.expect(shared.to_vector<float>() == expected, "shared memory");
+      }
+    });
+}
+
+TEST_CASE("all_reduce: shared memory at other places, or on some ranks alone") {
+  check_on_ranks(3, [](const Group& group, Problems& problems) {
+    const int64_t count = 100'000;
+    const size_t bytes = static_cast<size_t>(count) * 4;
+    const Storage first = group.allocate_shared(bytes), second = group.allocate_shared(2 * bytes);
+    problems.expect(std::all_of(second->data, second->data + 2 * bytes,
+                                [](std::byte b) { return b == std::byte{0}; }),
+                    "shared memory starts as zeros");
+    const Tensor own = empty({count});
+    std::byte* const places[] = {first->data, second->data + 4 * (group.rank() % 2),
+                                 group.rank() == 1 ? own.storage()->data : first->data};
+    for (std::byte* place : places) {
+      const Tensor tensor = from_blob(place, {count}, DType::f32);
+      auto* values = reinterpret_cast<float*>(place);
+      for (int64_t i = 0; i < count; ++i) values[i] = static_cast<float>(group.rank() + i % 5);
+      group.all_reduce(tensor);
+      bool right = true;
+      for (int64_t i = 0; i < count; ++i) right &= values[i] == static_cast<float>(3 + 3 * (i % 5));
+      problems.expect(right, "sum");
+    }
+  });
+}
+
+TEST_CASE("all_reduce: shared memory can be given back and asked for again") {
+  check_on_ranks(2, [](const Group& group, Problems& problems) {
+    for (int round = 0; round < 20; ++round) {
+      const Storage memory = group.allocate_shared(64 << 10);
+      auto* values = reinterpret_cast<float*>(memory->data);
+      for (int i = 0; i < 16'384; ++i) values[i] = static_cast<float>(round);
+      group.all_reduce(from_blob(values, {16'384}, DType::f32), ReduceOp::avg);
+      problems.expect(values[16'383] == static_cast<float>(round), "average");
+    }
+    const Storage nothing = group.allocate_shared(0);
+    problems.expect(nothing->bytes == 0, "no bytes");
+  });
+}
+
+TEST_CASE("all_reduce: 16-bit floats are added in f32 and rounded once") {
+  check_on_ranks(2, [](const Group& group, Problems& problems) {
+    // Every value of f16, plus nothing: what comes back is what went in.
+    std::vector<float16> all(65'536);
+    for (size_t i = 0; i < all.size(); ++i) all[i].bits = static_cast<uint16_t>(i);
+    std::vector<float16> mine = all;
+    if (group.rank() == 1) std::fill(mine.begin(), mine.end(), float16());
+    const Tensor halves = from_host(mine.data(), {65'536}, DType::f16);
+    group.all_reduce(halves);
+    const auto* back = reinterpret_cast<const float16*>(halves.storage()->data);
+    size_t wrong = 0;
+    for (size_t i = 0; i < all.size(); ++i) {
+      const float expected = static_cast<float>(all[i]), got = static_cast<float>(back[i]);
+      const bool nan = std::isnan(expected);
+      wrong += nan ? !std::isnan(got) : got != expected;
+    }
+    problems.expect(wrong == 0, std::to_string(wrong) + " values of f16 change");
+
+    std::mt19937 random(5);
+    std::vector<float16> a(50'000), b(50'000);
+    std::vector<bfloat16> c(50'000), d(50'000);
+    for (size_t i = 0; i < a.size(); ++i) {
+      // From the smallest numbers to the largest, sums beyond the range included.
+      a[i].bits = static_cast<uint16_t>(random() % 0x7c00 | (random() & 0x8000));
+      b[i].bits = static_cast<uint16_t>(random() % 0x7c00 | (random() & 0x8000));
+      c[i].bits = static_cast<uint16_t>(random() % 0x7f80 | (random() & 0x8000));
+      d[i].bits = static_cast<uint16_t>(random() % 0x7f80 | (random() & 0x8000));
+    }
+    const bool first = group.rank() == 0;
+    const Tensor h = from_host(first ? a.data() : b.data(), {50'000}, DType::f16);
+    const Tensor w = from_host(first ? c.data() : d.data(), {50'000}, DType::bf16);
+    group.all_reduce(h);
+    group.all_reduce(w);
+    const auto* sums = reinterpret_cast<const float16*>(h.storage()->data);
+    const auto* wide_sums = reinterpret_cast<const bfloat16*>(w.storage()->data);
+    for (size_t i = 0; i < a.size(); ++i) {
+      wrong += sums[i] != float16(static_cast<float>(a[i]) + static_cast<float>(b[i]));
+      wrong += wide_sums[i] != bfloat16(static_cast<float>(c[i]) + static_cast<float>(d[i]));
+    }
+    problems.expect(wrong == 0, std::to_string(wrong) + " sums are rounded otherwise");
+  });
+}
+
+TEST_CASE("all_reduce: whole numbers wrap, NaN wins min and max, negative numbers are ordered") {
+  check_on_ranks(2, [](const Group& group, Problems& problems) {
+    const Tensor bytes = full({3}, 100, {.dtype = DType::i8});
+    group.all_reduce(bytes);
+    problems.expect(bytes.to_vector<int64_t>()[2] == -56, "i8 sum wraps");
+    const Tensor shorts = full({3}, 300, {.dtype = DType::i16});
+    group.all_reduce(shorts, ReduceOp::prod);
+    problems.expect(shorts.to_vector<int64_t>()[0] == static_cast<int16_t>(90'000), "i16 wraps");
+    const float nan = std::numeric_limits<float>::quiet_NaN();
+    for (const ReduceOp op : {ReduceOp::min, ReduceOp::max})
+      for (const int holder : {0, 1}) {
+        const Tensor t = full({1}, group.rank() == holder ? nan : 1.0f);
+        group.all_reduce(t, op);
+        problems.expect(std::isnan(t.item<float>()), "NaN");
+      }
+    const Tensor least = full({1}, group.rank() == 0 ? -5 : 3, {.dtype = DType::i32});
+    group.all_reduce(least, ReduceOp::min);
+    problems.expect(least.item<int>() == -5, "min of i32");
+  });
+}
+
+TEST_CASE("all_reduce: strided tensors, leaves that require grad, tensors on sim") {
+  check_on_ranks(2, [](const Group& group, Problems& problems) {
+    const Tensor matrix = values_of(group.rank(), DType::f32, {30, 40});
+    const Tensor expected = make(DType::f32, {30, 40}, [](int64_t i) {
+      return i % 40 < 20 ? combined(DType::f32, ReduceOp::sum, 2, i) : 0;
+    });
+    group.all_reduce(matrix.slice(1, 0, 20));
+    problems.expect(first_difference(matrix.slice(1, 0, 20), expected.slice(1, 0, 20)).empty(),
+                    "left half");
+    const Tensor rest = values_of(group.rank(), DType::f32, {30, 40});
+    problems.expect(first_difference(matrix.slice(1, 20, 40), rest.slice(1, 20, 40)).empty(),
+                    "right half");
+    const Tensor leaf = full({4}, 1.0, {.requires_grad = true});
+    group.all_reduce(leaf);
+    problems.expect(leaf.is_leaf() && leaf.detach().to_vector<float>()[3] == 2, "leaf");
+    const Tensor remote = full({1000}, group.rank() + 1.0, {.device = Device::sim()});
+    group.all_reduce(remote);
+    problems.expect(remote.to_vector<float>() == std::vector<float>(1000, 3.0f), "sim");
+  });
+}
+
+TEST_CASE("all_gather, gather, broadcast, scatter, reduce_scatter, all_to_all: 1 to 4 ranks") {
+  for (int size = 1; size <= 4; ++size)
+    check_on_ranks(size, [size](const Group& group, Problems& problems) {
+      const int rank = group.rank();
+      for (const DType dtype : {DType::boolean, DType::i16, DType::f32, DType::f64})
+        for (const int64_t count : kCounts) {
+          const Shape shape{count};
+          const std::string what = std::string(name_of(dtype)) + " of " + std::to_string(count);
+          const auto row = [&](const Tensor& rows, int r) { return rows.select(0, r); };
+          const Tensor mine = values_of(rank, dtype, shape);
+
+          const Tensor all = group.all_gather(mine);
+          problems.expect(all.shape() == Shape{size, count}, what + ": shape of all_gather");
+          for (int r = 0; r < size; ++r)
+            problems.expect(first_difference(row(all, r), values_of(r, dtype, shape)).empty(),
+                            what + ": all_gather");
+          for (int root = 0; root < size; ++root) {
+            const Tensor rows = group.gather(mine, root);
+            problems.expect(rows.defined() == (rank == root), what + ": gather on the root alone");
+            for (int r = 0; r < size && rank == root; ++r)
+              problems.expect(first_difference(row(rows, r), values_of(r, dtype, shape)).empty(),
+                              what + ": gather");
+            const Tensor copy = mine.clone();
+            group.broadcast(copy, root);
+            problems.expect(first_difference(copy, values_of(root, dtype, shape)).empty(),
+                            what + ": broadcast");
+            const Tensor part = empty(shape, {.dtype = dtype});
+            group.scatter(part, rank == root ? all : Tensor(), root);
+            problems.expect(first_difference(part, mine).empty(), what + ": scatter");
+          }
+          // Row r of rank q is values_of(r + 10 q): a transposition and its sum are easily known.
+          const auto cell = [&](int q, int r) { return values_of(r + 10 * q, dtype, shape); };
+          std::vector<Tensor> cells, transposed;
+          for (int r = 0; r < size; ++r) {
+            cells.push_back(cell(rank, r));
+            transposed.push_back(cell(r, rank));
+          }
+          const Tensor swapped = group.all_to_all(cat(cells));
+          problems.expect(first_difference(swapped, cat(transposed)).empty(),
+                          what + ": all_to_all");
+          if (dtype == DType::boolean) continue;
+          const Tensor sums = group.reduce_scatter(cat(cells));
+          const Tensor expected = make(dtype, shape, [&](int64_t i) {
+            double sum = 0;
+            for (int q = 0; q < size; ++q) sum += value_of(rank + 10 * q, i);
+            return sum;
+          });
+          problems.expect(first_difference(sums, expected).empty(), what + ": reduce_scatter");
+        }
+    });
+}
+
+TEST_CASE("send and recv: any size, both ways, between any two") {
+  check_on_ranks(3, [](const Group& group, Problems& problems) {
+    for (int from = 0; from < 3; ++from)
+      for (int to = 0; to < 3; ++to)
+        for (const int64_t count : kCounts) {
+          if (from == to) continue;
+          if (group.rank() == from) group.send(values_of(from, DType::f32, {count}), to);
+          if (group.rank() != to) continue;
+          const Tensor got = full({count}, -1.0);
+          group.recv(got, from);
+          problems.expect(first_difference(got, values_of(from, DType::f32, {count})).empty(),
+                          "message");
+        }
+    group.barrier();
+  });
+}
+
+TEST_CASE("split: groups by color, ordered by key, beside their parent") {
+  check_on_ranks(4, [](const Group& group, Problems& problems) {
+    const int rank = group.rank();
+    const Group half = group.split(rank % 2, -rank);
+    problems.expect(half.size() == 2 && half.rank() == (rank < 2 ? 1 : 0), "ranks by key");
+    const Tensor sum = full({1}, rank);
+    half.all_reduce(sum);
+    problems.expect(sum.item<int>() == (rank % 2 == 0 ? 2 : 4), "sum in the half");
+    const Group again = half.split(0);
+    problems.expect(again.size() == 2, "split of a split");
+    const Group alone = group.split(rank == 3 ? -1 : 0);
+    problems.expect(alone.size() == (rank == 3 ? 1 : 3), "a negative color is a group of one");
+    const Tensor total = full({1}, 1);
+    group.all_reduce(total);
+    problems.expect(total.item<int>() == 4, "the parent goes on");
+  });
+}
+
+TEST_CASE("a group of one: every collective is a copy") {
+  const Group group;
+  CHECK(group.size() == 1);
+  CHECK(group.rank() == 0);
+  const Tensor tensor = values_of(0, DType::f32, {4});
+  group.all_reduce(tensor, ReduceOp::avg);
+  group.broadcast(tensor);
+  group.barrier();
+  CHECK(first_difference(tensor, values_of(0, DType::f32, {4})).empty());
+  CHECK(group.all_gather(tensor).shape() == Shape{1, 4});
+  CHECK(group.gather(tensor).shape() == Shape{1, 4});
+  CHECK(first_difference(group.reduce_scatter(tensor), tensor).empty());
+  CHECK(first_difference(group.all_to_all(tensor), tensor).empty());
+  const Tensor part = empty({4});
+  group.scatter(part, group.all_gather(tensor));
+  CHECK(first_difference(part, tensor).empty());
+  CHECK(group.allocate_shared(100)->bytes == 100);
+  CHECK(group.split(3).size() == 1);
+  group.abort("enough");
+  check_error<CommError>("group_single_aborted", [&] { group.barrier(); });
+}
+
+TEST_CASE("collectives: arguments that no rank could use are refused and end nothing") {
+  check_on_ranks(2, [](const Group& group, Problems& problems) {
+    const Tensor three = full({3}, 1.0), none = full({}, 1.0);
+    const auto refused = [&](const char* text, const std::function<void()>& action) {
+      const std::string got = text_of<ArgumentError>(action);
+      problems.expect(got == text, got);
+    };
+    refused("all_reduce: avg needs a floating dtype, not i64; sum and divide instead",
+            [&] { group.all_reduce(full({2}, 1), ReduceOp::avg); });
+    refused("broadcast: rank 2 of a group of 2", [&] { group.broadcast(three, 2); });
+    refused("gather: rank -1 of a group of 2", [&] { group.gather(three, -1); });
+    refused(
+        group.rank() == 0 ? "send: rank 0 is this rank itself" : "send: rank 1 is this rank itself",
+        [&] { group.send(three, group.rank()); });
+    refused("reduce_scatter: the first dim of [3] does not divide by the 2 ranks",
+            [&] { group.reduce_scatter(three); });
+    refused("all_to_all: the first dim of [] does not divide by the 2 ranks",
+            [&] { group.all_to_all(none); });
+    if (group.rank() == 0)
+      refused("scatter: the root's rows are f32 [3], not f32 [2, 3]",
+              [&] { group.scatter(three, three); });
+    group.barrier();
+  });
+  const Group group;
+  check_error<ArgumentError>("group_avg_dtype",
+                             [&] { group.all_reduce(full({2}, 1), ReduceOp::avg); });
+  check_error<ArgumentError>("group_rank", [&] { group.broadcast(full({2}, 1.0), 5); });
+  check_error<ArgumentError>("group_send_self", [&] { group.send(full({2}, 1.0), 0); });
+  check_error<ArgumentError>("group_divide", [&] { group.reduce_scatter(full({}, 1.0)); });
+  check_error<ArgumentError>("group_scatter_rows",
+                             [&] { group.scatter(full({3}, 1.0), full({3}, 1.0)); });
+  check_error<ArgumentError>("group_stack_rank", [&] {
+    group.all_gather(full({1, 1, 1, 1, 1, 1, 1, 1}, 1.0));
+  });
+  check_error<ArgumentError>("group_fake_size", [] { run_fake_group(0, [](const Group&) {}); });
+}

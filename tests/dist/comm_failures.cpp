@@ -1,0 +1,169 @@
+// What ends a group, on ranks that are threads.
+#include <doctest/doctest.h>
+
+#include <array>
+#include <string>
+#include <thread>
+
+#include <weft/core/base/error.hpp>
+#include <weft/core/ops.hpp>
+#include <weft/tests/dist/ranks.hpp>
+#include <weft/tests/support/errors.hpp>
+
+using namespace weft;
+using namespace weft::dist;
+using namespace weft::test;
+
+namespace {
+
+template <size_t N>
+using Texts = std::array<std::string, N>;
+
+/// What each rank's E says when rank r calls `call(group)`; the group must stay ended.
+template <class E, size_t N>
+Texts<N> errors_on(const std::function<void(const Group&)>& call, double timeout = 60) {
+  Texts<N> texts, later;
+  run_fake_group(
+      N,
+      [&](const Group& group) {
+        const auto rank = static_cast<size_t>(group.rank());
+        texts[rank] = text_of<E>([&] { call(group); });
+        later[rank] = text_of<E>([&] { group.barrier(); });
+      },
+      timeout);
+  for (size_t r = 0; r < N; ++r) CHECK(later[r] == texts[0]);
+  return texts;
+}
+
+/// Holds a text that all ranks share against tests/goldens/errors.txt.
+template <class E, size_t N>
+void check_all(const std::string& name, const Texts<N>& texts,
+               const Normalise& normalise = nullptr) {
+  for (const std::string& text : texts) CHECK(text == texts[0]);
+  check_error<E>(
+      name, [&] { throw E(texts[0]); }, normalise);
+}
+
+}  // namespace
+
+TEST_CASE("desync: different operations") {
+  check_all<DesyncError>("group_desync_op", errors_on<DesyncError, 3>([](const Group& group) {
+                           if (group.rank() == 1)
+                             group.barrier();
+                           else
+                             group.all_reduce(full({2, 3}, 1.0));
+                         }));
+}
+
+TEST_CASE("desync: shapes, dtypes, operations, roots") {
+  check_all<DesyncError>("group_desync_shape", errors_on<DesyncError, 2>([](const Group& group) {
+                           group.all_reduce(full({2 + group.rank(), 3}, 1.0));
+                         }));
+  check_all<DesyncError>("group_desync_dtype", errors_on<DesyncError, 2>([](const Group& group) {
+                           const DType dtype = group.rank() == 0 ? DType::f32 : DType::f64;
+                           group.all_reduce(full({2}, 1.0, {.dtype = dtype}));
+                         }));
+  check_all<DesyncError>(
+      "group_desync_reduce_op", errors_on<DesyncError, 2>([](const Group& group) {
+        group.all_reduce(full({2}, 1.0), group.rank() == 0 ? ReduceOp::sum : ReduceOp::max);
+      }));
+  check_all<DesyncError>("group_desync_root", errors_on<DesyncError, 2>([](const Group& group) {
+                           group.broadcast(full({2}, 1.0), group.rank());
+                         }));
+  check_all<DesyncError>("group_desync_size", errors_on<DesyncError, 2>([](const Group& group) {
+                           group.allocate_shared(group.rank() == 0 ? 100 : 200);
+                         }));
+}
+
+TEST_CASE("desync: large data does not move") {
+  std::array<float, 2> after{};
+  errors_on<DesyncError, 2>([&](const Group& group) {
+    const Tensor values = full({100'000 + group.rank()}, 1.0 + group.rank());
+    const std::string text = text_of<DesyncError>([&] { group.all_reduce(values); });
+    after[static_cast<size_t>(group.rank())] = values.to_vector<float>()[99'999];
+    throw DesyncError(text);
+  });
+  CHECK(after == std::array<float, 2>{1, 2});
+}
+
+TEST_CASE("desync: send and recv of different shapes") {
+  check_all<DesyncError>("group_desync_message", errors_on<DesyncError, 2>([](const Group& group) {
+                           if (group.rank() == 0)
+                             group.send(full({4}, 1.0), 1);
+                           else
+                             group.recv(full({2, 2}, 1.0), 0);
+                         }));
+}
+
+TEST_CASE("a rank that leaves is lost to the others") {
+  Texts<3> texts;
+  std::array<int, 3> lost{};
+  run_fake_group(3, [&](const Group& group) {
+    group.barrier();
+    if (group.rank() == 1) return;
+    const auto rank = static_cast<size_t>(group.rank());
+    try {
+      group.all_reduce(full({2}, 1.0));
+    } catch (const PeerLost& error) {
+      texts[rank] = error.what();
+      lost[rank] = error.rank();
+    }
+  });
+  CHECK(lost[0] == 1);
+  CHECK(lost[2] == 1);
+  CHECK(texts[0] == texts[2]);
+  check_error<PeerLost>(
+      "group_left", [&] { throw PeerLost(1, texts[0]); }, without_digits);
+}
+
+TEST_CASE("a rank that threw is lost, and what it threw is what comes out") {
+  CHECK_THROWS_WITH_AS(run_fake_group(2,
+                                      [](const Group& group) {
+                                        if (group.rank() == 1) throw ArgumentError("rank 1 failed");
+                                        group.barrier();
+                                      }),
+                       "rank 1 failed", ArgumentError);
+}
+
+TEST_CASE("a deadline names the ranks that are missing and their last calls") {
+  Texts<3> texts;
+  run_fake_group(
+      3,
+      [&](const Group& group) {
+        group.all_reduce(full({8}, 1.0));
+        // Rank 2 stays in the group, but does not come until the others have given up.
+        if (group.rank() != 2)
+          texts[static_cast<size_t>(group.rank())] =
+              text_of<TimeoutError>([&] { group.all_gather(full({8}, 1.0)); });
+        else
+          while (texts[2] = text_of<TimeoutError>([&] { group.check_alive(); }),
+                 texts[2] == "no error")
+            std::this_thread::yield();
+      },
+      0.2);
+  CHECK(texts[0] == texts[1]);
+  CHECK(texts[0] == texts[2]);
+  CHECK(texts[0].find("missing") == std::string::npos);
+  check_error<TimeoutError>(
+      "group_timeout", [&] { throw TimeoutError(texts[0]); },
+      [](std::string text) {
+        for (const char* waiting : {"rank 0 waited", "rank 1 waited"})
+          text = replaced(text, waiting, "rank R waited");
+        const size_t pid = text.find("(pid ") + 5;
+        return text.replace(pid, text.find(';', pid) - pid, "N");
+      });
+}
+
+TEST_CASE("abort ends the group for all, from any thread, once") {
+  const Texts<2> texts = errors_on<CommError, 2>([](const Group& group) {
+    if (group.rank() == 0) {
+      std::thread other([&] {
+        group.abort("the user asked for it");
+        group.abort("again");
+      });
+      other.join();
+    }
+    group.all_reduce(full({1'000'000}, 1.0));
+  });
+  check_all<CommError>("group_aborted", texts);
+}

@@ -1,0 +1,116 @@
+// What the processes of the group tests do; RankProcesses runs this case of this binary.
+#include <doctest/doctest.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <string>
+
+#include <weft/core/base/error.hpp>
+#include <weft/core/ops.hpp>
+#include <weft/dist/comm/group.hpp>
+
+using namespace weft;
+using namespace weft::dist;
+
+namespace {
+
+void say(const std::string& line) {
+  std::printf("%s\n", line.c_str());
+  std::fflush(stdout);
+}
+
+void check(bool condition, const char* what) {
+  if (condition) return;
+  say(std::string("wrong: ") + what);
+  _exit(1);
+}
+
+/// Sums of every size, private and shared, and everything else once.
+void use_everything(const Group& group) {
+  const int ranks = group.size();
+  const float total = static_cast<float>(ranks * (ranks + 1)) / 2;
+  for (const int64_t count : {1, 1000, 300'000}) {
+    const Tensor mine = full({count}, group.rank() + 1.0);
+    group.all_reduce(mine);
+    check(mine.to_vector<float>() == std::vector<float>(static_cast<size_t>(count), total), "sum");
+    const Storage memory = group.allocate_shared(static_cast<size_t>(count) * sizeof(float));
+    auto* values = reinterpret_cast<float*>(memory->data);
+    const Tensor shared = from_blob(values, {count}, DType::f32);
+    for (int64_t i = 0; i < count; ++i) values[i] = static_cast<float>(group.rank() + 1);
+    group.all_reduce(shared);
+    check(shared.to_vector<float>() == std::vector<float>(static_cast<size_t>(count), total),
+          "sum in shared memory");
+  }
+  const std::vector<int64_t> all = group.all_gather(tensor({group.rank()})).to_vector<int64_t>();
+  for (int r = 0; r < ranks; ++r) check(all[static_cast<size_t>(r)] == r, "all_gather");
+  const Tensor token = full({100'000}, group.rank() == 0 ? 7.0 : 0.0);
+  const int next = (group.rank() + 1) % ranks, before = (group.rank() + ranks - 1) % ranks;
+  if (group.rank() != 0) group.recv(token, before);
+  if (ranks > 1) group.send(token, next);
+  if (ranks > 1 && group.rank() == 0) group.recv(token, before);
+  check(token.to_vector<float>()[99'999] == 7, "ring of send and recv");
+  const Group half = group.split(group.rank() % 2);
+  const Tensor one = full({1}, 1.0);
+  half.all_reduce(one);
+  check(one.item<int>() == half.size(), "split");
+}
+
+void reduce_forever(const Group& group) {
+  const Tensor values = full({1 << 20}, 0.0);
+  group.all_reduce(values);
+  say("looping");
+  while (true) group.all_reduce(values);
+}
+
+/// The last rank never calls what the others wait in.
+void stay_away(const Group& group) {
+  group.barrier();
+  if (group.rank() == group.size() - 1) {
+    say("away");
+    while (true) pause();
+  }
+  group.all_reduce(full({10}, 1.0));
+}
+
+void call_differently(const Group& group) {
+  const Tensor values = full({2, 3}, 1.0);
+  if (group.rank() == 1)
+    group.broadcast(values, 0);
+  else
+    group.all_reduce(values);
+}
+
+int run(const std::string& probe) {
+  try {
+    const Group group = init_process_group();
+    if (probe == "everything") use_everything(group);
+    if (probe == "reduce forever") reduce_forever(group);
+    if (probe == "stay away") stay_away(group);
+    if (probe == "call differently") call_differently(group);
+    group.barrier();
+    return 0;
+  } catch (const PeerLost& error) {
+    say("PeerLost " + std::to_string(error.rank()) + ": " + error.what());
+    return 10;
+  } catch (const TimeoutError& error) {
+    say(std::string("TimeoutError: ") + error.what());
+    return 11;
+  } catch (const DesyncError& error) {
+    say(std::string("DesyncError: ") + error.what());
+    return 12;
+  } catch (const std::exception& error) {
+    say(std::string("error: ") + error.what());
+    return 13;
+  }
+}
+
+}  // namespace
+
+TEST_CASE("comm probe" * doctest::skip()) {
+  const char* probe = std::getenv("WEFT_TEST_PROBE");
+  REQUIRE(probe != nullptr);
+  const int code = run(probe);
+  std::fflush(stdout);
+  _exit(code);
+}

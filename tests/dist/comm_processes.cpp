@@ -1,0 +1,149 @@
+// Groups of processes: joining, death, silence, disagreement.
+#include <doctest/doctest.h>
+#include <signal.h>
+
+#include <chrono>
+#include <filesystem>
+#include <fstream>
+#include <functional>
+#include <optional>
+#include <set>
+#include <string>
+
+#include <weft/core/base/error.hpp>
+#include <weft/tests/dist/ranks.hpp>
+#include <weft/tests/support/environment.hpp>
+#include <weft/tests/support/errors.hpp>
+
+using namespace weft;
+using namespace weft::dist;
+using namespace weft::test;
+
+namespace {
+
+#ifdef WEFT_SANITIZED
+constexpr double kSlower = 10;
+#else
+constexpr double kSlower = 1;
+#endif
+
+double seconds_of(const std::function<void()>& action) {
+  const auto start = std::chrono::steady_clock::now();
+  action();
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+std::set<std::string> shared_files() {
+  std::set<std::string> names;
+  for (const auto& entry : std::filesystem::directory_iterator("/dev/shm"))
+    names.insert(entry.path().filename());
+  return names;
+}
+
+/// The processes' maps of memory made by groups: all of it is theirs alone.
+size_t mappings_of(pid_t pid) {
+  std::ifstream maps("/proc/" + std::to_string(pid) + "/maps");
+  size_t count = 0;
+  for (std::string line; std::getline(maps, line);)
+    if (line.find("memfd:weft") != std::string::npos) ++count;
+  return count;
+}
+
+}  // namespace
+
+TEST_CASE("processes: every collective, on 1, 2 and 4 of them, and nothing is left behind") {
+  const std::set<std::string> before = shared_files();
+  for (const int size : {1, 2, 4}) {
+    CAPTURE(size);
+    RankProcesses ranks("everything", size);
+    for (int r = 0; r < size; ++r) {
+      const int code = ranks.wait(r);
+      CHECK_MESSAGE(code == 0, ranks.output(r));
+    }
+  }
+  CHECK(shared_files() == before);
+}
+
+TEST_CASE("processes: kill -9 in the middle of all_reduce reaches the others within a second") {
+  const std::set<std::string> before = shared_files();
+  RankProcesses ranks("reduce forever", 4);
+  for (int r = 0; r < 4; ++r) REQUIRE(ranks.wait_for_line(r, "looping"));
+  CHECK(mappings_of(ranks.pid(0)) == 1);
+  ranks.kill(2, SIGKILL);
+  const double seconds = seconds_of([&] {
+    for (const int r : {0, 1, 3}) CHECK(ranks.wait(r) == 10);
+  });
+  CHECK(seconds < kSlower);
+  CHECK(ranks.wait(2) == 128 + SIGKILL);
+  for (const int r : {0, 1, 3}) {
+    CHECK(ranks.output(r).find("PeerLost 2: all_reduce: rank 2 of group 'world' (pid ") !=
+          std::string::npos);
+    CHECK(ranks.output(r).find("is gone; its last call was all_reduce #") != std::string::npos);
+  }
+  CHECK(shared_files() == before);
+}
+
+TEST_CASE("processes: kill -9 outside of any collective") {
+  RankProcesses ranks("stay away", 3);
+  REQUIRE(ranks.wait_for_line(2, "away"));
+  ranks.kill(2, SIGKILL);
+  const double seconds = seconds_of([&] {
+    for (const int r : {0, 1}) CHECK(ranks.wait(r) == 10);
+  });
+  CHECK(seconds < kSlower);
+  CHECK(ranks.output(0).find("PeerLost 2: ") != std::string::npos);
+}
+
+TEST_CASE("processes: a stopped rank is named when the deadline passes") {
+  RankProcesses ranks("stay away", 2, {"WEFT_COLLECTIVE_TIMEOUT=1"});
+  REQUIRE(ranks.wait_for_line(1, "away"));
+  ranks.kill(1, SIGSTOP);
+  CHECK(ranks.wait(0) == 11);
+  const std::string text = ranks.output(0);
+  CHECK_MESSAGE(text.find("all_reduce #") != std::string::npos, text);
+  CHECK_MESSAGE(text.find("rank 0 waited 1 s for rank 1 (pid ") != std::string::npos, text);
+  CHECK_MESSAGE(text.find("which is stopped; last call: barrier #") != std::string::npos, text);
+}
+
+TEST_CASE("processes: different collectives are an error on every rank, with all calls") {
+  RankProcesses ranks("call differently", 3);
+  for (int r = 0; r < 3; ++r) {
+    CHECK(ranks.wait(r) == 12);
+    const std::string text = ranks.output(r);
+    CHECK_MESSAGE(text.find("ranks 0, 2 called all_reduce #2 (f32 [2, 3], sum); rank 1 called "
+                            "broadcast #2 (f32 [2, 3], from rank 0)") != std::string::npos,
+                  text);
+  }
+}
+
+TEST_CASE("init_process_group: alone, and with variables that make no sense") {
+  const auto with = [](const std::string& size, const std::optional<std::string>& rank,
+                       const std::optional<std::string>& local_size) {
+    return Environment({{"WORLD_SIZE", size},
+                        {"RANK", rank},
+                        {"LOCAL_WORLD_SIZE", local_size},
+                        {"WEFT_STORE", std::nullopt},
+                        {"WEFT_TOKEN", std::nullopt},
+                        {"MASTER_ADDR", std::nullopt},
+                        {"MASTER_PORT", std::nullopt}});
+  };
+  {
+    const auto environment = with("1", std::nullopt, std::nullopt);
+    const Group group = init_process_group();
+    CHECK(group.size() == 1);
+    CHECK(group.rank() == 0);
+    CHECK(group.name() == "world");
+  }
+  {
+    const auto environment = with("2", "2", std::nullopt);
+    check_error<ArgumentError>("init_group_rank", [] { init_process_group(); });
+  }
+  {
+    const auto environment = with("2", std::nullopt, std::nullopt);
+    check_error<ArgumentError>("init_group_no_rank", [] { init_process_group(); });
+  }
+  {
+    const auto environment = with("4", "1", "2");
+    check_error<CommError>("init_group_hosts", [] { init_process_group(); });
+  }
+}
