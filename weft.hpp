@@ -12,6 +12,7 @@
 #include <weft/core/device.hpp>
 #include <weft/core/dtype.hpp>
 #include <weft/core/infer.hpp>
+#include <weft/core/io/dlpack.hpp>
 #include <weft/core/io/safetensors.hpp>
 #include <weft/core/io/state_dict.hpp>
 #include <weft/core/memory.hpp>
@@ -41,6 +42,7 @@
 #include <weft/nn/layer.hpp>
 #include <weft/nn/layers.hpp>
 #include <weft/nn/metrics.hpp>
+#include <weft/nn/models/llama.hpp>
 #include <weft/nn/module.hpp>
 #include <weft/nn/nn.hpp>
 #include <weft/nn/optim/clip.hpp>

@@ -160,6 +160,9 @@ void Tensor::copy_to_host(void* out, DType dtype) const {
 Scalar Tensor::item_scalar() const {
   WEFT_CHECK(ArgumentError, numel() == 1,
              "item: needs exactly one element; the tensor has shape {}", to_string(shape()));
+  WEFT_CHECK(DeviceError, !device().is_meta(),
+             "item: the {} tensor of shape {} is on meta and has no value; compute it on a device",
+             name_of(dtype()), to_string(shape()));
   if (is_floating(dtype())) {
     double value = 0;
     copy_to_host(&value, DType::f64);

@@ -31,9 +31,8 @@ void walk(M& module, const std::string& prefix, const F& fn) {
 
 /// "weft::v0::nn::Linear" -> "Linear"; what stands between < and > keeps its names the same way.
 std::string without_namespaces(std::string text) {
-  constexpr std::string_view kUnnamed = "(anonymous namespace)::";
-  for (size_t at = 0; (at = text.find(kUnnamed)) != std::string::npos;)
-    text.erase(at, kUnnamed.size());
+  const std::string unnamed = "(anonymous namespace)::";
+  for (size_t at; (at = text.find(unnamed)) != std::string::npos;) text.erase(at, unnamed.size());
   std::string out;
   size_t word = 0;  // where the current identifier starts in `out`
   for (size_t i = 0; i < text.size(); ++i) {
@@ -163,7 +162,8 @@ void move(Module& root, Device device, std::optional<DType> dtype) {
       move_parameter(*p, device, p->is_floating_point() ? dtype.value_or(p->dtype()) : p->dtype());
     for (Buffer* b : module.own_buffers())
       if (b->defined())
-        *b = b->to(device, b->is_floating_point() ? dtype.value_or(b->dtype()) : b->dtype());
+        *b = b->to(device, b->is_floating_point() && !b->keeps_dtype() ? dtype.value_or(b->dtype())
+                                                                       : b->dtype());
   });
 }
 

@@ -1,4 +1,4 @@
-// All of weft::nn, weft::optim and weft::data.
+// All of weft::nn, weft::optim, weft::data and weft::models.
 #pragma once
 
 #include <weft/nn/containers.hpp>
@@ -8,6 +8,7 @@
 #include <weft/nn/init.hpp>
 #include <weft/nn/layers.hpp>
 #include <weft/nn/metrics.hpp>
+#include <weft/nn/models/llama.hpp>
 #include <weft/nn/optim/clip.hpp>
 #include <weft/nn/optim/optimizers.hpp>
 #include <weft/nn/optim/schedules.hpp>

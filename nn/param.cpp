@@ -48,12 +48,16 @@ Param::Param(const At& at, const Shape& shape, Init init, bool present)
   if (!present) return;
   owner_->check_new_name("parameter", name_);
   static_cast<Tensor&>(*this) = empty(shape, {.dtype = at.dtype(), .device = at.device()});
-  if (!at.device().is_meta()) {
-    const StreamOfTree guard(at.generator());
-    init_.fill(*this);
-  }
+  reset(init);
   impl()->requires_grad = is_floating(at.dtype());
   owner_->parameters_.push_back(this);
+}
+
+void Param::reset(Init init) {
+  init_ = init;
+  if (device().is_meta()) return;
+  const StreamOfTree guard(owner_->generator_);
+  init_.fill(*this);
 }
 
 Param::~Param() { std::erase(owner_->parameters_, this); }

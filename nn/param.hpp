@@ -28,6 +28,8 @@ class WEFT_API Param : public Tensor {
   /// The key: names from the root, joined by dots.
   std::string path() const;
   const Init& init() const { return init_; }
+  /// Takes another rule for first values and fills by it; on meta it waits for materialise().
+  void reset(Init init);
 
  private:
   Module* owner_;
@@ -36,7 +38,8 @@ class WEFT_API Param : public Tensor {
 };
 
 struct BufferOptions {
-  bool persistent = true;  ///< listed in the state dict
+  bool persistent = true;   ///< listed in the state dict
+  bool keep_dtype = false;  ///< Module::to(dtype) leaves it as it is
 };
 
 /// A tensor that belongs to a module's state and is not trained.
@@ -55,6 +58,7 @@ class WEFT_API Buffer : public Tensor {
   const std::string& name() const { return name_; }
   std::string path() const;
   bool is_persistent() const { return options_.persistent; }
+  bool keeps_dtype() const { return options_.keep_dtype; }
   /// What the recipe makes for `place`.
   Tensor remake(Place place) const { return recipe_(place); }
 

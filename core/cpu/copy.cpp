@@ -1,4 +1,6 @@
 // Copies: to other strides, to another dtype.
+#include <utility>
+
 #include <weft/core/base/parallel.hpp>
 #include <weft/core/cpu/pointwise.hpp>
 #include <weft/core/cpu/walk.hpp>
@@ -99,6 +101,39 @@ void transpose_square(std::byte* to, int64_t to_step, const std::byte* from, int
     for (int64_t i = 0; i < kSquare; ++i) row[i] = square[i][j];
     __builtin_memcpy(to + j * to_step, row, sizeof(row));
   }
+}
+
+// Elements of four bytes, those of f32, stay in registers: in step S, rows i and i + S swap the
+// quarters that lie across the diagonal of their 2 S by 2 S squares.
+typedef uint32_t Row __attribute__((vector_size(64)));
+
+template <int S, int... L>
+[[gnu::always_inline]] inline void swap_across(Row& a, Row& b, std::integer_sequence<int, L...>) {
+  const Row low = __builtin_shufflevector(a, b, ((L & S) != 0 ? 16 + L - S : L)...);
+  const Row high = __builtin_shufflevector(a, b, ((L & S) != 0 ? 16 + L : L + S)...);
+  a = low;
+  b = high;
+}
+
+template <int S>
+[[gnu::always_inline]] inline void swap_step(Row* rows) {
+#pragma GCC unroll 16
+  for (int i = 0; i < 16; ++i)
+    if ((i & S) == 0) swap_across<S>(rows[i], rows[i + S], std::make_integer_sequence<int, 16>());
+}
+
+template <>
+void transpose_square<uint32_t>(std::byte* to, int64_t to_step, const std::byte* from,
+                                int64_t from_step) {
+  Row rows[16];
+#pragma GCC unroll 16
+  for (int i = 0; i < 16; ++i) __builtin_memcpy(&rows[i], from + i * from_step, sizeof(Row));
+  swap_step<8>(rows);
+  swap_step<4>(rows);
+  swap_step<2>(rows);
+  swap_step<1>(rows);
+#pragma GCC unroll 16
+  for (int i = 0; i < 16; ++i) __builtin_memcpy(to + i * to_step, &rows[i], sizeof(Row));
 }
 
 /// One matrix: `rows` along the dim that is packed in the input, `columns` along the one that is

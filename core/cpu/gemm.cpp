@@ -288,9 +288,21 @@ GemmCall folded(const GemmCall& call) {
   return f;
 }
 
+/// Tiles without elements, or sums over nothing, which the libraries refuse; true where it was one.
+template <class T>
+bool ran_empty_tile(const GemmTile& t) {
+  if (t.m != 0 && t.n != 0 && t.k != 0) return false;
+  const auto* const bias = static_cast<const T*>(t.bias);
+  for (int64_t i = 0; i < t.m && !t.accumulate; ++i)
+    for (int64_t j = 0; j < t.n; ++j)
+      static_cast<T*>(t.c)[i * t.ldc + j] = bias == nullptr ? T{0} : bias[j];
+  return true;
+}
+
 }  // namespace
 
 void gemm_tile_f32(const GemmTile& tile) {
+  if (ran_empty_tile<float>(tile)) return;
 #ifdef WEFT_HAS_ONEDNN
   onednn_gemm_f32(tile);
 #else
@@ -298,7 +310,9 @@ void gemm_tile_f32(const GemmTile& tile) {
 #endif
 }
 
-void gemm_tile_f64(const GemmTile& tile) { eigen_gemm_f64(tile); }
+void gemm_tile_f64(const GemmTile& tile) {
+  if (!ran_empty_tile<double>(tile)) eigen_gemm_f64(tile);
+}
 
 void gemm(const GemmCall& original) {
   const GemmCall call = original.batch.empty() ? original : folded(original);

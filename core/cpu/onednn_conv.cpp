@@ -43,6 +43,7 @@ Memory::data_type type_of(DType dtype) {
 // The three operands as weft has them, and as oneDNN may choose them.
 struct Descriptions {
   Desc x, weight, bias, y, any_x, any_weight, any_y;
+  Desc hint_weight;  ///< as forward reads it: in the type of the input
 };
 
 Descriptions describe(const ConvKey& key) {
@@ -63,6 +64,7 @@ Descriptions describe(const ConvKey& key) {
   d.any_x = Desc(x, type, Tag::any);
   d.any_y = Desc(y, type, Tag::any);
   d.any_weight = Desc(weight, weight_type, Tag::any);
+  d.hint_weight = Desc(weight, type, Tag::any);
   if (key.has_bias != 0) d.bias = Desc({s.out}, type, Tag::x);
   return d;
 }
@@ -164,11 +166,8 @@ std::unique_ptr<ConvEntry> make_conv(const ConvKey& key, Thread& thread) {
       break;
     }
     case ConvPass::backward_weight: {
-      // The forward pass that serves as a hint reads its weight in the type of the input.
-      const Desc hint_weight(d.any_weight.dims(), type_of(static_cast<DType>(key.dtype)),
-                             Memory::format_tag::any);
       const auto pd = describe_backward<dnnl::convolution_backward_weights>(
-          thread.engine, attributes, forward(hint_weight), direct, d.any_x, d.any_weight, d.any_y,
+          thread.engine, attributes, forward(d.hint_weight), direct, d.any_x, d.any_weight, d.any_y,
           strides, dilates, padding, padding);
       entry->primitive = dnnl::convolution_backward_weights(pd);
       lay_out(entry->first, DNNL_ARG_SRC, d.x, pd.src_desc(), true, thread, *entry);

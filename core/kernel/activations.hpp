@@ -137,7 +137,8 @@ struct Hardsigmoid {
 struct HardsigmoidBackward {
   template <class T>
   WEFT_HD T operator()(T g, T x) const {
-    return (x > T(-3)) & (x < T(3)) ? g / T(6) : T(0);
+    const bool inside = (x > T(-3)) & (x < T(3));
+    return inside ? g / T(6) : T(0);
   }
 };
 
@@ -253,14 +254,18 @@ struct ClampBackward : Bounds {
   using Bounds::Bounds;
   template <class T>
   WEFT_HD T operator()(T g, T x) const {
-    return (x >= low<T>()) & (x <= high<T>()) ? g : T(0);
+    const T lowest = low<T>(), highest = high<T>();
+    const bool inside = (x >= lowest) & (x <= highest);
+    return inside ? g : T(0);
   }
 };
 struct HardtanhBackward : Bounds {
   using Bounds::Bounds;
   template <class T>
   WEFT_HD T operator()(T g, T x) const {
-    return (x > low<T>()) & (x < high<T>()) ? g : T(0);
+    const T lowest = low<T>(), highest = high<T>();
+    const bool inside = (x > lowest) & (x < highest);
+    return inside ? g : T(0);
   }
 };
 

@@ -214,7 +214,8 @@ struct Remainder {
   template <class T>
   WEFT_HD T operator()(T a, T b) const {
     const T rest = Fmod()(a, b);
-    return (rest != T(0)) & ((b < T(0)) != (rest < T(0))) ? rest + b : rest;
+    const bool opposite = (rest != T(0)) & ((b < T(0)) != (rest < T(0)));
+    return opposite ? rest + b : rest;
   }
 };
 
@@ -226,11 +227,13 @@ struct FloorDivide {
     if constexpr (kIsWhole<T>) {
       if (b == -1) return Neg()(a);
       const T quotient = a / b;
-      return (a % b != 0) & ((a < 0) != (b < 0)) ? quotient - 1 : quotient;
+      const bool opposite = (a % b != 0) & ((a < 0) != (b < 0));
+      return opposite ? quotient - 1 : quotient;
     } else {
       const T rest = Fmod()(a, b);
       const T even = (a - rest) / b;
-      const T quotient = (rest != T(0)) & ((b < T(0)) != (rest < T(0))) ? even - T(1) : even;
+      const bool opposite = (rest != T(0)) & ((b < T(0)) != (rest < T(0)));
+      const T quotient = opposite ? even - T(1) : even;
       const T down = Floor()(quotient);
       const T nearest = quotient - down > T(0.5) ? down + T(1) : down;
       const T zero = static_cast<T>(__builtin_copysign(0.0, static_cast<double>(a / b)));

@@ -164,8 +164,8 @@ class LoaderPass {
     try {
       std::rethrow_exception(slot.failure);
     } catch (const std::exception& error) {
-      std::throw_with_nested(Error(fmt::format("DataLoader: worker {} failed at batch {}: {}",
-                                               slot.worker, batch, error.what())));
+      throw Error(fmt::format("DataLoader: worker {} failed at batch {}: {}", slot.worker, batch,
+                              error.what()));
     }
   }
 

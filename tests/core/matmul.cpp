@@ -5,6 +5,7 @@
 #include <cmath>
 #include <vector>
 
+#include <weft/autograd/autograd.hpp>
 #include <weft/core/base/error.hpp>
 #include <weft/core/base/parallel.hpp>
 #include <weft/core/ops.hpp>
@@ -142,6 +143,26 @@ TEST_CASE("matmul gives the same for one thread and several") {
     CHECK(relative_error(matmul(a.to(DType::bf16), b.to(DType::bf16)), wide) <= 2e-2);
   }
   set_num_threads(threads);
+}
+
+TEST_CASE("products are equal to the bit for any number of threads where that is asked for") {
+  manual_seed(5);
+  const int threads = num_threads();
+  const bool deterministic = is_deterministic();
+  set_deterministic(true);
+  for (const DType dtype : {DType::f32, DType::f64, DType::bf16}) {
+    CAPTURE(name_of(dtype));
+    const Tensor a = randn({130, 300}).to(dtype), b = randn({300, 700}).to(dtype);
+    const Tensor w = randn({90, 300}).to(dtype);
+    set_num_threads(1);
+    const auto wide = matmul(a, b).to(DType::f64).to_vector<double>();
+    const auto tall = linear(a, w).to(DType::f64).to_vector<double>();
+    set_num_threads(3);
+    CHECK(matmul(a, b).to(DType::f64).to_vector<double>() == wide);
+    CHECK(linear(a, w).to(DType::f64).to_vector<double>() == tall);
+  }
+  set_num_threads(threads);
+  set_deterministic(deterministic);
 }
 
 TEST_CASE("linear adds the bias and keeps leading dims") {

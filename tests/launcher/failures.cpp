@@ -16,6 +16,7 @@
 #include <weft/launcher/processes.hpp>
 #include <weft/tests/launcher/launched.hpp>
 #include <weft/tests/support/errors.hpp>
+#include <weft/tests/support/skip.hpp>
 
 using namespace weft::test;
 
@@ -201,6 +202,28 @@ TEST_CASE("launcher: many ranks, a random one fails") {
     CHECK(result.exit_code == 137);
     CHECK(first_line(result) == "rank " + std::to_string(rank) + " (pid N) killed by SIGKILL");
   }
+}
+
+TEST_CASE("launcher: too few descriptors for the ranks: refused, those started are ended") {
+  const auto result =
+      run_process({"sh", "-c", "ulimit -n 24; '" + kLauncher + "' -n 16 '" + kProbe + "' forever"});
+  CHECK(result.exit_code == 2);
+  REQUIRE(result.err.starts_with("launcher: "));
+  CHECK(compare_error_text("launcher_too_few_descriptors",
+                           result.err.substr(10, result.err.size() - 11)) == "");
+}
+
+TEST_CASE("launcher: a stranger at the store is named at the end, the job goes on") {
+  if (!on_path("bash")) WEFT_SKIP("bash is not installed");
+  const auto result =
+      launch({"-n", "2", "bash", "-c",
+              "exec 3<>/dev/tcp/$MASTER_ADDR/$MASTER_PORT; printf %0100d 0 >&3; cat <&3; echo "
+              "answered"});
+  CHECK(result.exit_code == 0);
+  CHECK(result.out.find("[0] answered\n") != std::string::npos);
+  const auto own = own_lines(result.err);
+  REQUIRE(own.size() == 2);
+  CHECK(compare_error_text("launcher_stranger", without_digits(own[0].substr(10))) == "");
 }
 
 TEST_CASE("launcher: of many failures the true first one is named, over random schedules") {
