@@ -12,7 +12,7 @@ namespace weft::inline v0 {
 WEFT_API DType result_type(Inputs inputs);
 
 namespace infer {
-#define WEFT_OP(name, arity, outputs, rule, ...) void rule(InferCall& call);
+#define WEFT_OP(name, arity, outputs, rule, ...) WEFT_API void rule(InferCall& call);
 #include <weft/core/ops.def>
 }  // namespace infer
 
