@@ -190,6 +190,8 @@ void check_target(const OpInfo& info, const TensorImpl& out, const OutputSpec& s
 void dispatch_into(OpId op, const Attrs& attrs, Inputs inputs, Tensor& out) {
   const OpInfo& info = op_info(op);
   TensorImpl* target = out.checked();
+  if (target->checks_residency) [[unlikely]]
+    check_residency(info, *target);
   bool any_grad = target->requires_grad;
   Device device = target->device;
   if (info.traits & kFactory) {

@@ -58,16 +58,14 @@ Tensor wrap_number(Scalar value, const Tensor& like_) {
   const DType dtype = other->dtype == DType::f64  ? DType::f64
                       : is_floating(other->dtype) ? DType::f32
                                                   : value.natural_dtype();
-  Tensor number = empty_for("scalar", Shape(), dtype, other->device);
-  TensorImpl* impl = number.impl();
-  impl->wrapped_number = true;
-  if (other->device.is_cpu()) [[likely]] {
-    write_element(impl->data, dtype, value);
-  } else {
-    alignas(8) std::byte element[8];
-    write_element(element, dtype, value);
-    backend(other->device).copy_from_host(impl, element);
-  }
+  // On a device it is filled by its stream: a copy from the host would wait for all work before.
+  Tensor number = other->device.is_cpu()
+                      ? empty_for("scalar", Shape(), dtype, other->device)
+                      : dispatch_factory(OpId::full, Attrs(FullAttrs{NumberAttr(value)}), Shape(),
+                                         {.dtype = dtype, .device = other->device});
+  number.impl()->wrapped_number = true;
+  if (other->device.is_cpu()) [[likely]]
+    write_element(number.impl()->data, dtype, value);
   return number;
 }
 

@@ -1,5 +1,4 @@
 // Matrix products: operands brought into a form that BLAS takes, and the split over threads.
-#include <cstring>
 #include <weft/core/cpu/gemm.hpp>
 
 #include <algorithm>
@@ -289,15 +288,21 @@ GemmCall folded(const GemmCall& call) {
   return f;
 }
 
+/// Tiles without elements, or sums over nothing, which the libraries refuse; true where it was one.
+template <class T>
+bool ran_empty_tile(const GemmTile& t) {
+  if (t.m != 0 && t.n != 0 && t.k != 0) return false;
+  const auto* const bias = static_cast<const T*>(t.bias);
+  for (int64_t i = 0; i < t.m && !t.accumulate; ++i)
+    for (int64_t j = 0; j < t.n; ++j)
+      static_cast<T*>(t.c)[i * t.ldc + j] = bias == nullptr ? T{0} : bias[j];
+  return true;
+}
+
 }  // namespace
 
 void gemm_tile_f32(const GemmTile& tile) {
-  if (tile.m == 0 || tile.n == 0) return;
-  if (tile.k == 0 && !tile.accumulate && tile.bias == nullptr) {  // an empty sum; oneDNN refuses it
-    for (int64_t i = 0; i < tile.m; ++i)
-      std::memset(static_cast<float*>(tile.c) + i * tile.ldc, 0, static_cast<size_t>(tile.n) * 4);
-    return;
-  }
+  if (ran_empty_tile<float>(tile)) return;
 #ifdef WEFT_HAS_ONEDNN
   onednn_gemm_f32(tile);
 #else
@@ -305,7 +310,9 @@ void gemm_tile_f32(const GemmTile& tile) {
 #endif
 }
 
-void gemm_tile_f64(const GemmTile& tile) { eigen_gemm_f64(tile); }
+void gemm_tile_f64(const GemmTile& tile) {
+  if (!ran_empty_tile<double>(tile)) eigen_gemm_f64(tile);
+}
 
 void gemm(const GemmCall& original) {
   const GemmCall call = original.batch.empty() ? original : folded(original);

@@ -108,7 +108,7 @@ TEST_CASE("embedding looks rows up and adds gradients by row") {
   CHECK(embedding(tensor({1, 0}), table).to_vector<float>() == Floats{4, 5, 6, 1, 2, 3});
   check_error<ArgumentError>("embedding_range", [&] { embedding(tensor({0, 5}), table); });
   check_error<ArgumentError>("embedding_weight", [] { embedding(tensor({0}), tensor({1.f})); });
-  check_error<ArgumentError>("embedding_padding", [&] { embedding(tensor({0}), table, 2); });
+  check_error<ArgumentError>("embedding_op_padding", [&] { embedding(tensor({0}), table, 2); });
 
   manual_seed(9);
   const Tensor ids = randint(0, 50, {700}), upstream = randn({700, 67});

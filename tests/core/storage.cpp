@@ -105,7 +105,7 @@ TEST_CASE("meta counts bytes and has none") {
     CHECK(y.device() == meta);
     check_error<DeviceError>("meta_item", [&] { sum(x).item<float>(); });
     check_error<DeviceError>("meta_host_access", [&] { x.data<float>(); });
-    check_error<DeviceError>("meta_to_cpu", [&] { x.to(Device::cpu()); });
+    check_error<DeviceError>("meta_large_to_cpu", [&] { x.to(Device::cpu()); });
   }
   CHECK(memory_stats(meta).allocated == before);
   check_error<DeviceError>("meta_limit", [&] { set_memory_limit(1, meta); });

@@ -3,6 +3,7 @@
 
 #include <cmath>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 
@@ -32,7 +33,13 @@ struct Net : nn::Layer<Net> {
   Tensor forward(const Tensor& x) { return fc2(tanh(fc1(x))); }
 };
 
-Net make_net(int seed) { return Net(nn::At(nn::Place{}, static_cast<uint64_t>(seed))); }
+// First values are drawn from the process's generator, set to the seed for that time: ranks that
+// are threads take turns.
+Net make_net(int seed) {
+  static std::mutex mutex;
+  const std::lock_guard lock(mutex);
+  return Net(nn::At(nn::Place{}, static_cast<uint64_t>(seed)));
+}
 
 data::TensorDataset make_data(int64_t count) {
   std::vector<float> x(static_cast<size_t>(count * 3)), y(static_cast<size_t>(count * 2));
@@ -101,7 +108,10 @@ void check_parity(const Recipe& recipe) {
   for (const int size : {2, 4})
     check_on_ranks(size, [&](const Group& group, Problems& problems) {
       const Trained got = train(group, recipe);
-      problems.expect(close(got.losses, expected.losses), "losses differ");
+      std::string both;
+      for (size_t i = 0; i < got.losses.size(); ++i)
+        both += " " + std::to_string(got.losses[i]) + "/" + std::to_string(expected.losses[i]);
+      problems.expect(close(got.losses, expected.losses), "losses differ:" + both);
       problems.expect(close(got.weights, expected.weights), "weights differ");
     });
 }
