@@ -11,7 +11,7 @@
 #include <weft/core/ops.hpp>
 #include <weft/core/stream.hpp>
 
-#include "../support/errors.hpp"
+#include <weft/tests/support/errors.hpp>
 
 using namespace weft;
 using weft::test::check_error;

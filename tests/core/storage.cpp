@@ -10,7 +10,7 @@
 #include <weft/core/op.hpp>
 #include <weft/core/ops.hpp>
 
-#include "../support/errors.hpp"
+#include <weft/tests/support/errors.hpp>
 
 using namespace weft;
 using weft::test::check_error;

@@ -24,7 +24,7 @@ GoldenOps::GoldenOps(const std::string& path) : file_(path, {.map = false}) {
   };
   for (const auto& entry : list)
     cases_.push_back({entry.at("id").get<std::string>(), entry.at("op").get<std::string>(),
-                      OpArgs(entry.at("args")), names(entry.at("inputs")),
+                      OpArgs(entry.at("args").dump()), names(entry.at("inputs")),
                       names(entry.at("outputs")), names(entry.at("cotangents")),
                       names(entry.at("grads"))});
 }

@@ -21,28 +21,31 @@ std::vector<T> list_of(const nlohmann::json& values, const char* name) {
 
 }  // namespace
 
-OpArgs::OpArgs(const std::string& json) : OpArgs(nlohmann::json::parse(json)) {}
-OpArgs::OpArgs(const nlohmann::json& json)
-    : values_(std::make_shared<const nlohmann::json>(json)) {}
+struct OpArgs::Values {
+  nlohmann::json json;
+};
 
-bool OpArgs::has(const char* name) const { return find(*values_, name) != nullptr; }
+OpArgs::OpArgs(const std::string& json)
+    : values_(std::make_shared<const Values>(Values{nlohmann::json::parse(json)})) {}
+
+bool OpArgs::has(const char* name) const { return find(values_->json, name) != nullptr; }
 double OpArgs::real(const char* name, double otherwise) const {
-  return has(name) ? values_->at(name).get<double>() : otherwise;
+  return has(name) ? values_->json.at(name).get<double>() : otherwise;
 }
 int64_t OpArgs::whole(const char* name, int64_t otherwise) const {
-  return has(name) ? values_->at(name).get<int64_t>() : otherwise;
+  return has(name) ? values_->json.at(name).get<int64_t>() : otherwise;
 }
 bool OpArgs::flag(const char* name, bool otherwise) const {
-  return has(name) ? values_->at(name).get<bool>() : otherwise;
+  return has(name) ? values_->json.at(name).get<bool>() : otherwise;
 }
 std::string OpArgs::text(const char* name, const std::string& otherwise) const {
-  return has(name) ? values_->at(name).get<std::string>() : otherwise;
+  return has(name) ? values_->json.at(name).get<std::string>() : otherwise;
 }
 std::vector<int64_t> OpArgs::list(const char* name) const {
-  return list_of<int64_t>(*values_, name);
+  return list_of<int64_t>(values_->json, name);
 }
 std::vector<double> OpArgs::reals(const char* name) const {
-  return list_of<double>(*values_, name);
+  return list_of<double>(values_->json, name);
 }
 std::optional<double> OpArgs::maybe_real(const char* name) const {
   return has(name) ? std::optional<double>(real(name)) : std::nullopt;

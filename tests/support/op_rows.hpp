@@ -8,8 +8,6 @@
 #include <string>
 #include <vector>
 
-#include <nlohmann/json_fwd.hpp>
-
 #include <weft/core/tensor.hpp>
 
 namespace weft::test {
@@ -18,7 +16,6 @@ namespace weft::test {
 class OpArgs {
  public:
   explicit OpArgs(const std::string& json);
-  explicit OpArgs(const nlohmann::json& json);
 
   bool has(const char* name) const;
   double real(const char* name, double otherwise = 0) const;
@@ -31,7 +28,8 @@ class OpArgs {
   std::optional<double> maybe_real(const char* name) const;
 
  private:
-  std::shared_ptr<const nlohmann::json> values_;
+  struct Values;
+  std::shared_ptr<const Values> values_;
 };
 
 using OpCall = std::vector<Tensor> (*)(const OpArgs& args, const std::vector<Tensor>& inputs);
