@@ -19,7 +19,10 @@ std::string read_file(const char* reader, const std::string& path) {
   std::ifstream file(path, std::ios::binary);
   WEFT_CHECK(IoError, file.is_open(), "{}: {} cannot be opened: {}", reader, path,
              std::strerror(errno));
-  std::string text((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
+  std::string text;
+  char block[65536];
+  while (file.read(block, sizeof block), file.gcount() > 0)
+    text.append(block, static_cast<size_t>(file.gcount()));
   WEFT_CHECK(IoError, !file.bad(), "{}: {} cannot be read: {}", reader, path, std::strerror(errno));
   return text;
 }

@@ -8,6 +8,17 @@
 
 namespace samples {
 
+namespace {
+
+/// Empty for a whole number above 0, else what is wrong.
+std::string above_zero(const std::string& text) {
+  const bool digits = !text.empty() && text.find_first_not_of("0123456789") == std::string::npos;
+  const bool zero = text.find_first_not_of('0') == std::string::npos;
+  return digits && !zero ? "" : text + " is not a whole number above 0";
+}
+
+}  // namespace
+
 TrainOptions parse_options(int argc, char** argv, const TrainProgram& program) {
   TrainOptions options;
   options.length = program.default_length;
@@ -16,7 +27,7 @@ TrainOptions parse_options(int argc, char** argv, const TrainProgram& program) {
   if (program.takes_text)
     app.add_option("file", options.text_file, "text file to learn from")->required();
   app.add_option("--" + program.length_name, options.length, "how long to train")
-      ->check(CLI::PositiveNumber)
+      ->check(above_zero)
       ->capture_default_str();
   app.add_option("--seed", options.seed, "seed of weights, order and shifts")
       ->capture_default_str();

@@ -1,10 +1,13 @@
 // An installed weft serves programs outside the tree, in each way that docs/using-weft.md shows.
 #include <doctest/doctest.h>
 
+#include <cmath>
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <stdexcept>
 #include <string>
+#include <vector>
 
 #include <weft/tests/support/process.hpp>
 #include <weft/tests/support/skip.hpp>
@@ -57,6 +60,17 @@ ProcessResult shell(const std::string& command, const fs::path& folder) {
                                               .env = installed().env(),
                                               .input = {},
                                               .limit = std::chrono::seconds(300)});
+}
+
+/// The numbers behind " loss " in each line of a run that ended well.
+std::vector<double> losses_of(const ProcessResult& run) {
+  CHECK_MESSAGE(run.ok(), run.out << run.err);
+  CHECK_MESSAGE(run.err.empty(), run.err);
+  std::vector<double> losses;
+  const std::string word = " loss ";
+  for (size_t at = run.out.find(word); at != std::string::npos; at = run.out.find(word, at + 1))
+    losses.push_back(std::strtod(run.out.c_str() + at + word.size(), nullptr));
+  return losses;
 }
 
 // Builds and runs a program by `command`, in a folder that holds a copy of tests/outside.
@@ -152,4 +166,28 @@ TEST_CASE("install: the CMake package fits its own minor version only") {
   CHECK_FALSE(found("0.2"));
   CHECK_FALSE(found("1"));
   CHECK_FALSE(found("0.0"));
+}
+
+TEST_CASE("install: model_train, built outside the tree, loses the same on 1, 2 and 8 ranks") {
+  WEFT_SKIP_SANITIZED();
+  const TempDir folder;
+  fs::copy(WEFT_SOURCE_ROOT "/samples/model_train.cpp", folder.path());
+  const ProcessResult build =
+      shell("g++ -std=c++20 -O2 model_train.cpp $(pkg-config --cflags --libs weft) -o model_train",
+            folder.path());
+  REQUIRE_MESSAGE(build.ok(), build.err);
+  const std::string launcher = (installed().prefix() / "bin/launcher").string();
+  const std::vector<double> alone = losses_of(shell("./model_train", folder.path()));
+  REQUIRE(alone.size() == 128);
+  CHECK(alone.back() < 0.2 * alone.front());
+  for (const char* ranks : {"1", "2", "8"}) {
+    CAPTURE(ranks);
+    const std::vector<double> launched =
+        losses_of(shell(launcher + " -n " + ranks + " ./model_train", folder.path()));
+    REQUIRE(launched.size() == alone.size());
+    for (size_t i = 0; i < 100; ++i) {
+      CAPTURE(i);
+      CHECK(std::abs(launched[i] - alone[i]) <= 2e-4 * alone[i]);
+    }
+  }
 }

@@ -210,7 +210,7 @@ class Run {
       schedule = std::make_unique<optim::CosineAnnealingLR>(
           *optimizer, optim::CosineAnnealingLROptions{
                           .T_max = static_cast<int64_t>(number_in(schedule_text_, "T_max", 1))});
-    if (seams_.prepare) seams_.prepare(model, *optimizer);
+    if (seams_.prepare) seams_.prepare(model, *optimizer, accumulate_);
     TrainingResult result;
     for (int64_t number = 0; number < steps_; ++number) {
       result.rates.push_back(optimizer->groups().front().lr);

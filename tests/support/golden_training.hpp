@@ -21,8 +21,9 @@ struct TrainingSeams {
   int rank = 0;
   int world = 1;  ///< must divide the batches of 8 and 32
 
-  /// Before the first step; weights are loaded, the model is on `device`.
-  std::function<void(nn::Module&, optim::Optimizer&)> prepare = nullptr;
+  /// Before the first step, with the micro-batches of a step; weights are loaded, the model is on
+  /// `device`.
+  std::function<void(nn::Module&, optim::Optimizer&, int64_t count)> prepare = nullptr;
   /// At the start of each micro-batch; what it returns is dropped at its end.
   std::function<std::shared_ptr<void>(nn::Module&)> micro_batch = nullptr;
   /// Backward of one of `count` micro-batches, `loss` the mean over this rank's part of it. The
