@@ -29,6 +29,12 @@ void select(VjpContext& c) {
   c.set(0, detail::zero_scatter_slice(row, c.input_shape(0), attrs.dim, attrs.start, 1));
 }
 
+void split(VjpContext& c) {
+  std::vector<Tensor> gradients;
+  for (int i = 0; i < c.output_count(); ++i) gradients.push_back(c.grad(i));
+  c.set(0, cat(gradients, c.attrs<SplitAttrs>().dim));
+}
+
 void unsqueeze(VjpContext& c) { c.set(0, reshape(c.grad(), c.input_shape(0))); }
 
 void squeeze(VjpContext& c) { c.set(0, reshape(c.grad(), c.input_shape(0))); }

@@ -29,6 +29,7 @@ class WEFT_API VjpContext {
   bool has_input(int i) const;
 
   int input_count() const;
+  int output_count() const { return static_cast<int>(grads_.size()); }
   /// Of input i, saved or not.
   const Shape& input_shape(int i) const;
   DType input_dtype(int i) const;

@@ -158,6 +158,19 @@ void dispatch_multi(OpId op, const Attrs& attrs, Inputs inputs, std::span<Tensor
     record_call(op, info, attrs, inputs, outputs, false);
 }
 
+void dispatch_views(OpId op, const Attrs& attrs, const Tensor& input, std::span<Tensor> outputs) {
+  const OpInfo& info = op_info(op);
+  const TensorRef ref = input.checked();
+  bool any_grad = false;
+  check_inputs(info, Inputs(&ref, 1), any_grad);
+  std::vector<OutputSpec> specs(outputs.size());
+  InferCall call{op, attrs, Inputs(&ref, 1), specs.data()};
+  info.infer(call);
+  for (size_t i = 0; i < outputs.size(); ++i) outputs[i] = make_view(ref, specs[i]);
+  if (any_grad && (detail::thread_flags & detail::kGradEnabled))
+    record_call(op, info, attrs, Inputs(&ref, 1), outputs, false);
+}
+
 namespace {
 
 /// What may be written to, and what autograd could not follow.

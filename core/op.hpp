@@ -122,7 +122,7 @@ constexpr uint32_t save_out(int i) { return 1u << (16 + i); }
 struct OpInfo {
   const char* name = "";
   int8_t arity = 1;    ///< number of input tensors, optional ones counted; -1: any number
-  int8_t outputs = 1;  ///< number of outputs, private ones counted
+  int8_t outputs = 1;  ///< number of outputs, private ones counted; -1: the call says
   uint32_t saves = kSaveNone;
   uint32_t traits = kNoTraits;
   uint32_t optional = 0;  ///< bit i: input i may be absent
@@ -156,6 +156,10 @@ WEFT_API Tensor dispatch(OpId op, const Attrs& attrs, Inputs inputs);
 
 /// The same for an op with several outputs; `outputs` has as many as the row says.
 WEFT_API void dispatch_multi(OpId op, const Attrs& attrs, Inputs inputs, std::span<Tensor> outputs);
+
+/// A view op with several outputs, all of which share the storage of `input`.
+WEFT_API void dispatch_views(OpId op, const Attrs& attrs, const Tensor& input,
+                             std::span<Tensor> outputs);
 
 /// The same, writing into `out`, which must have the inferred shape. Raises the version. Recorded
 /// as an in-place change where gradients are on: see Tensor::add_ for what is refused.

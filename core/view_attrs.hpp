@@ -37,6 +37,14 @@ struct ZeroScatterAttrs {
   int64_t start = 0, step = 1;
 };
 
+/// Pieces of these sizes along one dim; more of them than fit are slices each.
+struct SplitAttrs {
+  static constexpr int kMost = 14;
+  int32_t dim = 0;
+  int32_t count = 0;
+  int64_t sizes[kMost] = {};
+};
+
 namespace detail {
 
 /// Strides that show memory of `from` and `strides` in the shape `to`; false where only a copy can.

@@ -76,6 +76,21 @@ void select(InferCall& call) {
   out.strides.erase(attrs.dim);
 }
 
+void split(InferCall& call) {
+  const auto attrs = call.attrs.as<SplitAttrs>();
+  const TensorRef x = call.inputs[0];
+  int64_t start = 0;
+  for (int i = 0; i < attrs.count; ++i) {
+    OutputSpec& out = call.outputs[i];
+    out.shape = x->shape;
+    out.strides = x->strides;
+    out.dtype = x->dtype;
+    out.shape[attrs.dim] = attrs.sizes[i];
+    out.offset = start * x->strides[attrs.dim];
+    start += attrs.sizes[i];
+  }
+}
+
 void unsqueeze(InferCall& call) {
   const int dim = call.attrs.as<int>();
   inherit(call);
@@ -307,6 +322,28 @@ Tensor select(const Tensor& x, int64_t dim, int64_t index) {
   return run_view(OpId::select, Attrs(SliceAttrs{d, position, position + 1, 1}), x);
 }
 
+namespace {
+
+/// One op for all pieces: its backward joins their gradients once, instead of adding up as many
+/// tensors of zeros with a piece filled in.
+std::vector<Tensor> split_checked(const Tensor& x, const std::vector<int64_t>& sizes, int dim) {
+  std::vector<Tensor> pieces(sizes.size());
+  if (sizes.size() <= static_cast<size_t>(SplitAttrs::kMost)) {
+    SplitAttrs attrs{dim, static_cast<int32_t>(sizes.size())};
+    std::copy(sizes.begin(), sizes.end(), attrs.sizes);
+    dispatch_views(OpId::split, Attrs(attrs), x, pieces);
+    return pieces;
+  }
+  int64_t start = 0;
+  for (size_t i = 0; i < sizes.size(); ++i) {
+    pieces[i] = narrow(x, dim, start, sizes[i]);
+    start += sizes[i];
+  }
+  return pieces;
+}
+
+}  // namespace
+
 std::vector<Tensor> split(const Tensor& x, const std::vector<int64_t>& sizes, int64_t dim) {
   WEFT_CHECK(ArgumentError, x.dim() > 0, "split: a 0-d tensor has no dim to split");
   const int d = normalize_dim("split", dim, x.dim());
@@ -315,27 +352,24 @@ std::vector<Tensor> split(const Tensor& x, const std::vector<int64_t>& sizes, in
   WEFT_CHECK(ArgumentError, total == x.shape()[d],
              "split: sizes {} add up to {}, dim {} has size {}", to_string(Dims(sizes)), total, d,
              x.shape()[d]);
-  std::vector<Tensor> pieces;
-  int64_t start = 0;
-  for (const int64_t size : sizes) {
-    pieces.push_back(narrow(x, d, start, size));
-    start += size;
-  }
-  return pieces;
+  for (const int64_t size : sizes)
+    WEFT_CHECK(ArgumentError, size >= 0, "split: negative size {} among {}", size,
+               to_string(Dims(sizes)));
+  return split_checked(x, sizes, d);
 }
 
 std::vector<Tensor> split(const Tensor& x, int64_t split_size, int64_t dim) {
   WEFT_CHECK(ArgumentError, x.dim() > 0, "split: a 0-d tensor has no dim to split");
   WEFT_CHECK(ArgumentError, split_size > 0, "split: split_size {} is below 1", split_size);
   const int d = normalize_dim("split", dim, x.dim());
-  std::vector<Tensor> pieces;
   const int64_t size = x.shape()[d];
+  std::vector<int64_t> sizes;
   int64_t start = 0;
   do {
-    pieces.push_back(narrow(x, d, start, std::min(split_size, size - start)));
+    sizes.push_back(std::min(split_size, size - start));
     start += split_size;
   } while (start < size);
-  return pieces;
+  return split_checked(x, sizes, d);
 }
 
 std::vector<Tensor> chunk(const Tensor& x, int64_t chunks, int64_t dim) {

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/epoll.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -52,6 +53,20 @@ std::pair<Fd, Fd> make_pipe() {
   return {Fd(ends[0]), Fd(ends[1])};
 }
 
+/// Room for the ranks' pipes, handles and connections to the store. Said before anything starts: a
+/// limit that is met half-way would leave it to chance what fails.
+void reserve_descriptors(int ranks) {
+  const auto needed = static_cast<rlim_t>(32 + 5 * ranks);
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= needed) return;
+  if (limit.rlim_max < needed)
+    throw LaunchError(kExitUsage, fmt::format("{} ranks need {} open files, the limit is {}; raise "
+                                              "it (ulimit -n) or start fewer ranks",
+                                              ranks, needed, limit.rlim_max));
+  limit.rlim_cur = needed;
+  ::setrlimit(RLIMIT_NOFILE, &limit);  // where it is refused, the first call that needs it says so
+}
+
 }  // namespace
 
 sigset_t Job::handled_signals() {
@@ -96,6 +111,7 @@ void Job::watch(int fd, uint64_t tag, uint32_t events, int operation) {
 int Job::run() {
   start_ = Clock::now();
   members_.resize(options_.environments.size());
+  reserve_descriptors(size());
   for (int rank = 0; rank < size(); ++rank) start_rank(rank);
   report_end_.reset();
   while (running_ > 0) step();

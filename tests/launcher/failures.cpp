@@ -204,7 +204,7 @@ TEST_CASE("launcher: many ranks, a random one fails") {
   }
 }
 
-TEST_CASE("launcher: too few descriptors for the ranks: refused, those started are ended") {
+TEST_CASE("launcher: too few descriptors for the ranks: refused before any starts") {
   const auto result =
       run_process({"sh", "-c", "ulimit -n 24; '" + kLauncher + "' -n 16 '" + kProbe + "' forever"});
   CHECK(result.exit_code == 2);

@@ -30,7 +30,30 @@ GoldenOps::GoldenOps(const std::string& path) : file_(path, {.map = false}) {
 }
 
 Tensor GoldenOps::tensor(const std::string& name) const {
-  return name.empty() ? Tensor() : file_.tensor(name);
+  if (name.empty()) return Tensor();
+  const auto example = examples_.find(name);
+  return example != examples_.end() ? example->second : file_.tensor(name);
+}
+
+void GoldenOps::add_example(const OpRow& row) {
+  GoldenCase added{row.name + ".example", row.name, OpArgs("{}"), {}, {}, {}, {}};
+  const auto keep = [&](const char* what, size_t i, Tensor value) {
+    const std::string name = added.id + "." + what + std::to_string(i);
+    examples_[name] = std::move(value);
+    return name;
+  };
+  std::vector<Tensor> inputs;
+  for (const Shape& shape : row.example) {
+    inputs.push_back(randn(shape));
+    added.inputs.push_back(keep("input", inputs.size(), inputs.back()));
+    added.grads.push_back(added.inputs.back());
+  }
+  for (const Tensor& output : row.call(added.args, inputs))
+    added.cotangents.push_back(
+        output.is_floating_point()
+            ? keep("cotangent", added.cotangents.size(), randn(output.shape()))
+            : "");
+  cases_.push_back(std::move(added));
 }
 
 std::vector<Tensor> GoldenOps::tensors(const std::vector<std::string>& names) const {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <set>
 #include <string>
 #include <vector>
@@ -28,6 +29,9 @@ class GoldenOps {
   explicit GoldenOps(const std::string& path);
 
   const std::vector<GoldenCase>& cases() const { return cases_; }
+  /// Adds a case of random inputs for a row that the file has no case of. It has no expected
+  /// outputs: what does not need them (meta, empty inputs, layouts, differences) runs on it.
+  void add_example(const OpRow& row);
   /// An undefined tensor for "".
   Tensor tensor(const std::string& name) const;
   std::vector<Tensor> tensors(const std::vector<std::string>& names) const;
@@ -35,6 +39,7 @@ class GoldenOps {
  private:
   io::SafetensorsFile file_;
   std::vector<GoldenCase> cases_;
+  std::map<std::string, Tensor> examples_;
 };
 
 /// How inputs lie in memory: packed; last two dims swapped; every second element of a bigger one.

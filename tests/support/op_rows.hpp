@@ -54,6 +54,8 @@ struct OpRow {
   bool (*custom_gradient)(const OpArgs& args) = nullptr;
   /// Its errors depend on values (class numbers, indices), which meta cannot see.
   bool checks_values = false;
+  /// Shapes of inputs for a row whose name the goldens do not have: it is run on random f32 values.
+  std::vector<Shape> example = {};
 };
 
 const std::vector<OpRow>& op_rows();

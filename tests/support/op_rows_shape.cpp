@@ -50,6 +50,9 @@ void add_shape_rows(std::vector<OpRow>& rows) {
   rows.push_back({.name = "diag", .call = [](Args a, In x) -> Out {
                     return {diagonal(x[0], a.whole("diagonal"))};
                   }});
+  rows.push_back({.name = "diagonal",
+                  .call = [](Args, In x) -> Out { return {diagonal(x[0], -1)}; },
+                  .example = {{2, 4, 3}}});
   rows.push_back(
       {.name = "cat", .call = [](Args a, In x) -> Out { return {cat(x, a.whole("dim"))}; }});
   rows.push_back(
