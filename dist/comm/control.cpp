@@ -201,6 +201,17 @@ void Control::await(std::atomic<uint32_t>& count, uint32_t target, std::atomic<u
   await_slowly(count, target, waiters, peer);
 }
 
+void Control::check_life(int peer, const std::atomic<uint32_t>& count, uint32_t target) {
+  const auto is_reached = [&] { return reached(count.load(std::memory_order_acquire), target); };
+  if (is_reached()) return;
+  // A rank that arrived and then ended has done its part: the count is looked at once more.
+  if (line(peer).left.load(std::memory_order_acquire) != 0) {
+    if (!is_reached()) fail_lost(peer, "left the group");
+  } else if (const auto why = peers_.gone(peer)) {
+    if (!is_reached()) fail_lost(peer, *why);
+  }
+}
+
 void Control::await_slowly(std::atomic<uint32_t>& count, uint32_t target,
                            std::atomic<uint32_t>& waiters, int peer) {
   const auto is_reached = [&] { return reached(count.load(std::memory_order_acquire), target); };
@@ -212,15 +223,14 @@ void Control::await_slowly(std::atomic<uint32_t>& count, uint32_t target,
     waiters.fetch_sub(1, std::memory_order_relaxed);
     if (is_reached()) return;
     check_alive();
-    // A rank that arrived and then ended has done its part: the count is looked at once more.
-    if (line(peer).left.load(std::memory_order_acquire) != 0) {
-      if (is_reached()) return;
-      fail_lost(peer, "left the group");
+    // In a phase any rank that is yet to come may be the one that never will.
+    if (&count != &line(peer).arrived) {
+      check_life(peer, count, target);
+    } else {
+      for (int other = 0; other < size_; ++other)
+        if (other != rank_) check_life(other, line(other).arrived, target);
     }
-    if (const auto why = peers_.gone(peer)) {
-      if (is_reached()) return;
-      fail_lost(peer, *why);
-    }
+    if (is_reached()) return;
     if (seconds_since(start_) > timeout_) fail_timeout(peer);
   }
 }

@@ -13,7 +13,8 @@
 // `waiters` and sleeps on the peer's own count for a slice of 20 ms; an arriving rank enters the
 // kernel only where somebody is registered. Count and registration are sequentially consistent: one
 // of the two sides sees the other. Between slices the waiter looks at the end of the group, at the
-// peer's life and at its deadline, so that no wait is longer than a slice past any of these.
+// lives of all that it still waits for in this phase (of the one peer of a message) and at its
+// deadline, so that no wait is longer than a slice past any of these.
 #pragma once
 
 #include <atomic>
@@ -132,6 +133,8 @@ class Control {
   void await_all();
   void await_slowly(std::atomic<uint32_t>& count, uint32_t target, std::atomic<uint32_t>& waiters,
                     int peer);
+  /// Ends the group where `peer` is gone and its count has not reached the target.
+  void check_life(int peer, const std::atomic<uint32_t>& count, uint32_t target);
   void fail_lost(int peer, const std::string& why);
   void fail_timeout(int peer);
   void fail_desync(unsigned parity);

@@ -46,10 +46,21 @@ class Packed {
   std::byte* data_;
 };
 
+/// Said before the ranks meet: afterwards the others would have gone on without this one.
+const Tensor& check_result(const char* op, const Tensor& tensor) {
+  if (tensor.numel() != 0)
+    for (int d = 0; d < tensor.shape().rank(); ++d)
+      WEFT_CHECK(ArgumentError, tensor.shape()[d] == 1 || tensor.strides()[d] != 0,
+                 "{}: the result goes to an expanded tensor of shape {}, whose elements share "
+                 "memory; clone() it first",
+                 op, to_string(tensor.shape()));
+  return tensor;
+}
+
 /// As Packed, for a tensor that is overwritten.
 class PackedResult : public Packed {
  public:
-  PackedResult(const char* op, const Tensor& tensor) : Packed(tensor) {
+  PackedResult(const char* op, const Tensor& tensor) : Packed(check_result(op, tensor)) {
     WEFT_CHECK(ArgumentError, (tensor.storage()->flags & kReadOnly) == 0,
                "{}: the tensor's storage is read-only (a mapped file); clone() the tensor first",
                op);

@@ -68,16 +68,10 @@ struct Plan {
 class LoaderPass {
  public:
   LoaderPass(Plan plan, Device device, std::function<void(const BatchInfo&)> observer)
-      : plan_(std::move(plan)), device_(device), observer_(std::move(observer)) {
-    const int workers =
-        static_cast<int>(std::min<int64_t>(plan_.options.num_workers, plan_.batches));
-    for (int i = 0; i < workers; ++i) workers_.emplace_back([this, i] { work(i); });
-    for (size_t i = 0; i < workers_.size(); ++i)
-      pthread_setname_np(workers_[i].native_handle(), ("weft-data" + std::to_string(i)).c_str());
-  }
+      : plan_(std::move(plan)), device_(device), observer_(std::move(observer)) {}
 
   ~LoaderPass() {
-    if (observer_ && !done()) observer_({});  // the loop was left early
+    tell({});  // where the loop was left early
     {
       const std::lock_guard lock(mutex_);
       stopping_ = true;
@@ -88,6 +82,18 @@ class LoaderPass {
   LoaderPass(const LoaderPass&) = delete;
   LoaderPass& operator=(const LoaderPass&) = delete;
 
+  /// Behind the constructor, so that a failure still joins the workers that there are.
+  void start() {
+    const int workers =
+        static_cast<int>(std::min<int64_t>(plan_.options.num_workers, plan_.batches));
+    for (int i = 0; i < workers; ++i) {
+      workers_.emplace_back([this, i] { work(i); });
+      pthread_setname_np(workers_.back().native_handle(),
+                         ("weft-data" + std::to_string(i)).c_str());
+    }
+    advance();
+  }
+
   bool done() const { return current_ >= plan_.batches; }
   Example& example() { return example_; }
 
@@ -97,11 +103,16 @@ class LoaderPass {
       ++current_;
     }
     example_ = {};
-    if (observer_) observer_(plan_.info(current_));
+    tell(plan_.info(current_));
     if (done()) return;
-    Example made = workers_.empty() ? make_here() : take();
-    const NoGrad guard;
-    example_ = {made.inputs.to(device_), made.targets.to(device_)};
+    try {
+      Example made = workers_.empty() ? make_here() : take();
+      const NoGrad guard;
+      example_ = {made.inputs.to(device_), made.targets.to(device_)};
+    } catch (...) {
+      tell({});
+      throw;
+    }
   }
 
  private:
@@ -110,6 +121,16 @@ class LoaderPass {
     std::exception_ptr failure;
     int worker = 0;
   };
+
+  /// The end of the loop is told once, and only where the loop has come to a batch.
+  void tell(BatchInfo info) {
+    const bool goes_on = info.global_count != 0;
+    if (observer_ && (goes_on || watched_)) {
+      watched_ = goes_on;
+      info.loop = this;
+      observer_(info);
+    }
+  }
 
   Example make_here() {
     try {
@@ -160,12 +181,27 @@ class LoaderPass {
     return std::move(slot.example);
   }
 
+  /// Throws what the worker threw, with its place in the text; types outside of weft's become
+  /// Error.
   [[noreturn]] static void fail(const Slot& slot, int64_t batch) {
+    const auto text = [&](const std::exception& error) {
+      return fmt::format("DataLoader: worker {} failed at batch {}: {}", slot.worker, batch,
+                         error.what());
+    };
     try {
       std::rethrow_exception(slot.failure);
+    } catch (const FormatError& error) {
+      throw FormatError(error.code(), text(error));
+    } catch (const ArgumentError& error) {
+      throw ArgumentError(text(error));
+    } catch (const DeviceError& error) {
+      throw DeviceError(text(error));
+    } catch (const OutOfMemory& error) {
+      throw OutOfMemory(text(error));
+    } catch (const IoError& error) {
+      throw IoError(text(error));
     } catch (const std::exception& error) {
-      throw Error(fmt::format("DataLoader: worker {} failed at batch {}: {}", slot.worker, batch,
-                              error.what()));
+      throw Error(text(error));
     }
   }
 
@@ -178,6 +214,7 @@ class LoaderPass {
   std::map<int64_t, Slot> ready_;
   int64_t current_ = -1, claimed_ = 0;
   bool stopping_ = false;
+  bool watched_ = false;  ///< the observer was told of a batch and not of the end
   std::vector<std::thread> workers_;
 };
 
@@ -223,7 +260,7 @@ DataLoader::Iterator DataLoader::begin() {
   const int64_t global = split_batches_ ? options_.batch_size : options_.batch_size * world_;
   detail::Plan plan{dataset_, options_, epoch_++, rank_, world_, global, size()};
   auto pass = std::make_shared<detail::LoaderPass>(std::move(plan), device_, observer_);
-  pass->advance();  // behind the constructor, so that a failure still joins the workers
+  pass->start();
   return Iterator(std::move(pass));
 }
 

@@ -26,9 +26,10 @@ struct DataLoaderOptions {
 
 /// The batch that a loop is at.
 struct BatchInfo {
-  int64_t count = 0;         ///< its examples on this rank
-  int64_t global_count = 0;  ///< on all ranks together; 0 when the loop is over
-  bool is_last = false;      ///< of the epoch
+  int64_t count = 0;           ///< its examples on this rank
+  int64_t global_count = 0;    ///< on all ranks together; 0 when the loop is over
+  bool is_last = false;        ///< of the epoch
+  const void* loop = nullptr;  ///< tells loops that are under way at the same time apart
 };
 
 namespace detail {
@@ -37,7 +38,8 @@ class LoaderPass;
 
 /// Iterable, once per epoch: `for (auto& [inputs, targets] : loader)`. The order is a function of
 /// (seed, epoch, position). The dataset must outlive it. An exception of a worker comes out of the
-/// loop, once, with the batch and the worker in its text.
+/// loop, once, as the same type of weft's (else as Error), with the batch and the worker in its
+/// text.
 class WEFT_API DataLoader {
  public:
   /// Throws ArgumentError for options out of range.
@@ -65,8 +67,8 @@ class WEFT_API DataLoader {
   void shard(int64_t rank, int64_t world, bool split_batches = false);
   /// Batches are moved to `device`.
   void to(Device device) { device_ = device; }
-  /// Is told of each batch that a loop begun from now on comes to, and of the loop's end. An empty
-  /// function takes it away.
+  /// Is told of each batch that a loop begun from now on comes to, and of the loop's end (a
+  /// failure and a loop left early included), once. An empty function takes it away.
   void set_observer(std::function<void(const BatchInfo&)> observer) {
     observer_ = std::move(observer);
   }

@@ -377,11 +377,25 @@ TEST_CASE("collectives: arguments that no rank could use are refused and end not
     if (group.rank() == 0)
       refused("scatter: the root's rows are f32 [3], not f32 [2, 3]",
               [&] { group.scatter(three, three); });
+    // Were the ranks to meet first, the barrier would be one too many on the other side.
+    const Tensor expanded = full({1}, 1.0).expand({3});
+    const std::string why =
+        ": the result goes to an expanded tensor of shape [3], whose elements share memory; "
+        "clone() it first";
+    const Tensor rows = full({2, 3}, 1.0);
+    refused(("all_reduce" + why).c_str(), [&] { group.all_reduce(expanded); });
+    if (group.rank() == 0) {
+      refused(("broadcast" + why).c_str(), [&] { group.broadcast(expanded); });
+      refused(("scatter" + why).c_str(), [&] { group.scatter(expanded, rows); });
+      refused(("recv" + why).c_str(), [&] { group.recv(expanded, 1); });
+    }
     group.barrier();
   });
   const Group group;
   check_error<ArgumentError>("group_avg_dtype",
                              [&] { group.all_reduce(full({2}, 1), ReduceOp::avg); });
+  check_error<ArgumentError>("group_expanded",
+                             [&] { group.all_reduce(full({}, 1.0).expand({2})); });
   check_error<ArgumentError>("group_rank", [&] { group.broadcast(full({2}, 1.0), 5); });
   check_error<ArgumentError>("group_send_self", [&] { group.send(full({2}, 1.0), 0); });
   check_error<ArgumentError>("group_divide", [&] { group.reduce_scatter(full({}, 1.0)); });

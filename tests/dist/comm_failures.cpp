@@ -116,6 +116,28 @@ TEST_CASE("a rank that leaves is lost to the others") {
       "group_left", [&] { throw PeerLost(1, texts[0]); }, without_digits);
 }
 
+TEST_CASE("a rank that leaves is noticed while another one is waited for") {
+  std::array<int, 2> lost{-1, -1};
+  run_fake_group(
+      3,
+      [&](const Group& group) {
+        group.barrier();
+        if (group.rank() == 2) return;
+        try {
+          // Rank 1 comes only when the group has ended, so that rank 0 waits for it first.
+          while (group.rank() == 1) {
+            group.check_alive();
+            std::this_thread::yield();
+          }
+          group.barrier();
+        } catch (const PeerLost& error) {
+          lost[static_cast<size_t>(group.rank())] = error.rank();
+        }
+      },
+      5);
+  CHECK(lost == std::array<int, 2>{2, 2});
+}
+
 TEST_CASE("a rank that threw is lost, and what it threw is what comes out") {
   CHECK_THROWS_WITH_AS(run_fake_group(2,
                                       [](const Group& group) {

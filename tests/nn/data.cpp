@@ -4,8 +4,14 @@
 #include <algorithm>
 #include <atomic>
 #include <fstream>
+#include <functional>
 #include <numeric>
 #include <set>
+#include <stdexcept>
+#include <string>
+#include <typeinfo>
+#include <utility>
+#include <vector>
 #include <weft/core/base/error.hpp>
 #include <weft/core/ops.hpp>
 #include <weft/nn/data/data_loader.hpp>
@@ -44,6 +50,34 @@ std::vector<int64_t> iota(int64_t n) {
 std::string write(const std::string& path, const std::string& text) {
   std::ofstream(path) << text;
   return path;
+}
+
+/// Every example throws what `fail` does.
+struct ThrowingDataset : data::Dataset {
+  std::function<void()> fail;
+  explicit ThrowingDataset(std::function<void()> its_fail) : fail(std::move(its_fail)) {}
+  int64_t size() const override { return 4; }
+  data::Example get(int64_t index) const override {
+    fail();
+    return {tensor(static_cast<float>(index)), tensor(index)};
+  }
+};
+
+template <class E>
+void check_type_kept(const E& error) {
+  const ThrowingDataset dataset([&] { throw error; });
+  data::DataLoader loader(dataset, {.batch_size = 2, .num_workers = 2});
+  try {
+    loader.begin();
+    FAIL_CHECK("nothing was thrown");
+  } catch (const Error& got) {
+    CHECK(typeid(got) == typeid(E));
+    const std::string text = got.what();
+    CHECK(text.starts_with("DataLoader: worker "));
+    CHECK(text.ends_with(" failed at batch 0: why"));
+    if (const auto* format = dynamic_cast<const FormatError*>(&got))
+      CHECK(format->code() == "E_TRUNCATED");
+  }
 }
 
 /// Example `bad` fails.
@@ -215,6 +249,32 @@ TEST_CASE("text files") {
   check_error<ArgumentError>("text_block", [&] { data::TextDataset(path, {.block_size = 0}); });
 }
 
+TEST_CASE("an error of a worker keeps its type") {
+  check_type_kept(ArgumentError("why"));
+  check_type_kept(FormatError("E_TRUNCATED", "why"));
+  check_type_kept(IoError("why"));
+  check_type_kept(OutOfMemory("why"));
+  check_type_kept(DeviceError("why"));
+  check_type_kept(Error("why"));
+  const ThrowingDataset dataset([] { throw std::length_error("too long"); });
+  data::DataLoader loader(dataset, {.num_workers = 1});
+  CHECK_THROWS_WITH_AS(loader.begin(), "DataLoader: worker 0 failed at batch 0: too long", Error);
+}
+
+TEST_CASE("an observer is told of a loop's end once, a failure included") {
+  const FailingDataset failing;
+  for (const int workers : {0, 1}) {
+    data::DataLoader loader(failing, {.batch_size = 2, .num_workers = workers});
+    std::vector<int64_t> told;
+    loader.set_observer([&](const data::BatchInfo& info) { told.push_back(info.global_count); });
+    auto at = loader.begin();
+    ++at;
+    CHECK_THROWS_AS(++at, ArgumentError);
+    CHECK(told == std::vector<int64_t>{2, 2, 2, 0});
+    CHECK(at == loader.end());
+  }
+}
+
 TEST_CASE("errors of datasets and loaders") {
   const auto dataset = numbers(3);
   check_error<ArgumentError>("dataset_index", [&] { dataset.get(3); });
@@ -238,7 +298,7 @@ TEST_CASE("errors of datasets and loaders") {
   });
   data::DataLoader there(failing, {.batch_size = 2, .num_workers = 1});
   int batches = 0;
-  check_error<Error>("loader_worker_fails", [&] {
+  check_error<ArgumentError>("loader_worker_fails", [&] {
     for (auto& [inputs, targets] : there) batches += inputs.defined();
   });
   CHECK(batches == 2);
