@@ -52,8 +52,8 @@ bool is_grad_enabled() { return (detail::thread_flags & detail::kGradEnabled) !=
 DetectAnomaly::DetectAnomaly() : previous_(std::exchange(detail::detect_anomaly, true)) {}
 DetectAnomaly::~DetectAnomaly() { detail::detect_anomaly = previous_; }
 
-void set_deterministic(bool value) { exchange_flag(detail::kDeterministic, value); }
-bool is_deterministic() { return (detail::thread_flags & detail::kDeterministic) != 0; }
+void set_deterministic(bool value) { detail::set_deterministic(value); }
+bool is_deterministic() { return detail::deterministic(); }
 
 std::vector<Tensor> grad(const std::vector<Tensor>& outputs, const std::vector<Tensor>& inputs,
                          const GradOptions& options) {

@@ -5,6 +5,8 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <type_traits>
+#include <utility>
 #include <vector>
 
 #include <weft/core/tensor.hpp>
@@ -76,28 +78,39 @@ enum class Phase : uint8_t { forward, recompute, backward };
 WEFT_API Phase current_phase();
 
 namespace detail {
-WEFT_API Tensor checkpoint_call(const std::function<Tensor()>& run);
+WEFT_API Tensor checkpoint_call(const std::function<Tensor()>& run,
+                                const std::vector<Tensor>& inputs);
+
+template <class T>
+void add_if_tensor(std::vector<Tensor>& tensors, const T& value) {
+  if constexpr (std::is_convertible_v<const T&, const Tensor&>) tensors.push_back(value);
 }
+}  // namespace detail
 
 /// Runs fn(inputs…) without keeping what its backward needs; the first use during backward runs it
-/// again, with the random numbers of the first time. Chen et al., Training Deep Nets with Sublinear
+/// again, with the random numbers of the first time. An input that was changed in place until then
+/// is an ArgumentError. Chen et al., Training Deep Nets with Sublinear
 /// Memory Cost, 2016; the form that needs no input with requires_grad (PyTorch's non-reentrant
 /// one).
 template <class Function, class... Inputs>
 Tensor checkpoint(Function fn, const Inputs&... inputs) {
+  std::vector<Tensor> tensors;
+  (detail::add_if_tensor(tensors, inputs), ...);
   return detail::checkpoint_call(
-      [fn = std::move(fn), inputs...]() -> Tensor { return fn(inputs...); });
+      [fn = std::move(fn), inputs...]() -> Tensor { return fn(inputs...); }, tensors);
 }
 
 /// What a user-defined function keeps between its forward and its backward.
 class WEFT_API FunctionContext {
  public:
   void save_for_backward(std::vector<Tensor> tensors);
-  /// Throws ArgumentError where one of them was changed in place since.
+  /// Throws ArgumentError where one of them was changed in place since, or where an earlier
+  /// backward freed them.
   std::vector<Tensor> saved_tensors() const;
 
  private:
-  friend struct FunctionNode;
+  friend struct FunctionAccess;
+  bool released_ = false;
   std::vector<Tensor> saved_;
   std::vector<uint32_t> versions_;
 };
@@ -136,8 +149,8 @@ class WEFT_API DetectAnomaly {
   bool previous_;
 };
 
-/// Results equal to the bit from run to run and across thread counts (this thread and those that it
-/// starts work on); also WEFT_DETERMINISTIC=1.
+/// Results equal to the bit from run to run and across thread counts, for all threads of the
+/// process; until it is called, WEFT_DETERMINISTIC decides.
 WEFT_API void set_deterministic(bool value);
 WEFT_API bool is_deterministic();
 

@@ -322,6 +322,7 @@ void run_node(Pass& pass, Node& node) {
       if (input.saved.is_saved()) input.saved.release();
     for (OutputSlot& output : node.outputs.all())
       if (output.saved.is_saved()) output.saved.release();
+    if (node.extras && node.extras->release) node.extras->release();
   }
   for (size_t i = 0; i < node.inputs.size(); ++i)
     if (node.inputs[i].edge) deliver(pass, node.inputs[i].edge, std::move(results[i]));

@@ -13,6 +13,10 @@ void FunctionContext::save_for_backward(std::vector<Tensor> tensors) {
 }
 
 std::vector<Tensor> FunctionContext::saved_tensors() const {
+  WEFT_CHECK(
+      ArgumentError, !released_,
+      "backward: what a function saved was freed by an earlier backward; pass retain_graph to "
+      "that one to go through the graph twice");
   for (size_t i = 0; i < saved_.size(); ++i)
     WEFT_CHECK(ArgumentError, !saved_[i].defined() || saved_[i].version() == versions_[i],
                "backward: a function saved tensor {} of shape {}, which was changed in place later "
@@ -20,6 +24,21 @@ std::vector<Tensor> FunctionContext::saved_tensors() const {
                i, to_string(saved_[i].shape()), versions_[i], saved_[i].version());
   return saved_;
 }
+
+/// What only the graph may do to a context.
+struct FunctionAccess {
+  /// A saved output would keep the node, and with it the context, alive for good.
+  static void detach_outputs(FunctionContext& context, const std::vector<Tensor>& outputs) {
+    for (Tensor& saved : context.saved_)
+      for (const Tensor& output : outputs)
+        if (saved.defined() && saved.is_same(output)) saved = saved.detach();
+  }
+  static void release(FunctionContext& context) {
+    context.released_ = !context.saved_.empty();
+    context.saved_.clear();
+    context.versions_.clear();
+  }
+};
 
 std::vector<Tensor> apply_function(
     const std::string& name,
@@ -39,11 +58,14 @@ std::vector<Tensor> apply_function(
   for (Tensor& output : outputs)  // an input handed through must not become its own result
     for (const Tensor& input : inputs)
       if (output.is_same(input)) output = output.detach();
-  if (any_grad && is_grad_enabled())
-    detail::record_function(name, inputs, outputs,
-                            [context, backward](const std::vector<Tensor>& gradients) {
-                              return backward(*context, gradients);
-                            });
+  if (!any_grad || !is_grad_enabled()) return outputs;
+  FunctionAccess::detach_outputs(*context, outputs);
+  detail::record_function(
+      name, inputs, outputs,
+      [context, backward](const std::vector<Tensor>& gradients) {
+        return backward(*context, gradients);
+      },
+      [context] { FunctionAccess::release(*context); });
   return outputs;
 }
 
@@ -81,12 +103,19 @@ class RandomScope {
 // differentiated (create_graph); otherwise it goes away with them.
 struct CheckpointFrame {
   std::function<Tensor()> run;
+  std::vector<Tensor> inputs;
+  std::vector<uint32_t> versions;
   PhiloxState random;
   size_t count = 0;
   std::vector<Tensor> values;
   bool recomputed = false;
 
   void recompute() {
+    for (size_t i = 0; i < inputs.size(); ++i)
+      WEFT_CHECK(ArgumentError, inputs[i].version() == versions[i],
+                 "checkpoint: input {} of shape {} was changed in place before it was recomputed "
+                 "(version {}, now {}); change a clone() instead",
+                 i, to_string(inputs[i].shape()), versions[i], inputs[i].version());
     const EnableGrad grad_on;
     const RandomScope random_scope(random);
     const PhaseScope phase_scope(Phase::recompute);
@@ -124,10 +153,12 @@ namespace detail {
 
 Phase exchange_phase(Phase value) { return std::exchange(phase, value); }
 
-Tensor checkpoint_call(const std::function<Tensor()>& run) {
+Tensor checkpoint_call(const std::function<Tensor()>& run, const std::vector<Tensor>& inputs) {
   if (!is_grad_enabled()) return run();
   auto frame = std::make_shared<CheckpointFrame>();
   frame->run = run;
+  frame->inputs = inputs;
+  for (const Tensor& input : inputs) frame->versions.push_back(input.version());
   frame->random = random_state();
   const SavedTensorHooks hooks(
       [frame](const Tensor& tensor) -> std::shared_ptr<void> {

@@ -52,7 +52,8 @@ using GradientHook = std::function<Tensor(const Tensor&)>;
 struct NodeExtras {
   std::string name;
   std::function<std::vector<Tensor>(const std::vector<Tensor>&)> backward;  ///< of user functions
-  std::vector<std::pair<uint16_t, GradientHook>> hooks;                     ///< by output
+  std::function<void()> release;                         ///< gives up what the user function saved
+  std::vector<std::pair<uint16_t, GradientHook>> hooks;  ///< by output
 };
 
 /// A fixed list whose first few elements are part of the object.
@@ -123,7 +124,8 @@ Tensor share(TensorImpl* impl);
 /// Appends a node for a call whose backward is `backward`; outputs become results of it.
 void record_function(const std::string& name, std::span<const Tensor> inputs,
                      std::span<Tensor> outputs,
-                     std::function<std::vector<Tensor>(const std::vector<Tensor>&)> backward);
+                     std::function<std::vector<Tensor>(const std::vector<Tensor>&)> backward,
+                     std::function<void()> release = nullptr);
 /// Sets current_phase() of this thread; returns the one before.
 Phase exchange_phase(Phase value);
 extern constinit thread_local bool detect_anomaly;

@@ -196,11 +196,13 @@ void record(OpId op, const Attrs& attrs, std::span<const TensorRef> inputs,
 
 void record_function(const std::string& name, std::span<const Tensor> inputs,
                      std::span<Tensor> outputs,
-                     std::function<std::vector<Tensor>(const std::vector<Tensor>&)> backward) {
+                     std::function<std::vector<Tensor>(const std::vector<Tensor>&)> backward,
+                     std::function<void()> release) {
   Node* node = Node::create(inputs.size(), outputs.size());
   const FirstReference reference(node);
   node->make_extras().name = name;
   node->extras->backward = std::move(backward);
+  node->extras->release = std::move(release);
   node->device = outputs[0].device();
   for (size_t i = 0; i < inputs.size(); ++i) {
     if (!inputs[i].defined()) continue;

@@ -39,7 +39,7 @@ class CpuBackend final : public Backend {
   void used_on(const StorageImpl&, const Stream&) override {}
 
   void launch(KernelFn kernel, const Attrs& attrs, Inputs inputs, Outputs outputs) override {
-    Context context(Device::cpu(), 0, nullptr, thread_flags & kDeterministic);
+    Context context(Device::cpu(), 0, nullptr, deterministic());
     kernel(context, attrs, inputs, outputs);
   }
   void copy_from_host(TensorRef destination, const void* source) override {

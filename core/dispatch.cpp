@@ -1,7 +1,9 @@
 #include <algorithm>
+#include <atomic>
 
 #include <weft/core/backend.hpp>
 #include <weft/core/base/check.hpp>
+#include <weft/core/base/env.hpp>
 #include <weft/core/infer.hpp>
 #include <weft/core/op_table.hpp>
 
@@ -9,6 +11,22 @@ namespace weft::inline v0 {
 
 namespace detail {
 constinit thread_local uint32_t thread_flags = kGradEnabled;
+
+namespace {
+constexpr int kUnknown = -1;
+constinit std::atomic<int> deterministic_state{kUnknown};
+}  // namespace
+
+bool deterministic() {
+  int state = deterministic_state.load(std::memory_order_relaxed);
+  if (state == kUnknown) [[unlikely]] {
+    state = env::get_flag("WEFT_DETERMINISTIC").value_or(false) ? 1 : 0;
+    deterministic_state.store(state, std::memory_order_relaxed);
+  }
+  return state != 0;
+}
+
+void set_deterministic(bool value) { deterministic_state.store(value, std::memory_order_relaxed); }
 }
 
 using detail::impl_of;
@@ -71,7 +89,7 @@ Device check_inputs(const OpInfo& info, Inputs inputs, bool& any_grad) {
 void run(OpId op, const OpInfo& info, const Attrs& attrs, Inputs inputs, Outputs outputs,
          Device device) {
   if (device.is_cpu()) [[likely]] {
-    Context context(device, 0, nullptr, detail::thread_flags & detail::kDeterministic);
+    Context context(device, 0, nullptr, detail::deterministic());
     detail::cpu_kernel(op)(context, attrs, inputs, outputs);
     return;
   }

@@ -206,9 +206,12 @@ enum ThreadFlags : uint32_t {
   kGradEnabled = 1,
   kAutocast = 2,
   kSavedTensorHooks = 4,
-  kDeterministic = 8,
 };
 extern constinit thread_local uint32_t thread_flags;
+
+/// Deterministic mode of the process: set_deterministic, else WEFT_DETERMINISTIC.
+bool deterministic();
+void set_deterministic(bool value);
 
 }  // namespace detail
 

@@ -1,6 +1,5 @@
 #include <weft/core/base/parallel.hpp>
 
-#include <sched.h>
 #include <tbb/blocked_range.h>
 #include <tbb/global_control.h>
 #include <tbb/parallel_for.h>
@@ -13,6 +12,7 @@
 #include <mutex>
 
 #include <weft/core/base/check.hpp>
+#include <weft/core/base/cpus.hpp>
 #include <weft/core/base/env.hpp>
 
 namespace weft::inline v0 {
@@ -27,10 +27,7 @@ constinit thread_local bool inside_loop = false;
 int default_threads() {
   if (const auto count = env::get_int("WEFT_NUM_THREADS", 1, kMostThreads))
     return static_cast<int>(*count);
-  cpu_set_t cores;
-  CPU_ZERO(&cores);
-  if (sched_getaffinity(0, sizeof(cores), &cores) != 0) return 1;
-  return std::clamp(CPU_COUNT(&cores), 1, kMostThreads);
+  return std::min(detail::allowed_cpus(), kMostThreads);
 }
 
 /// Tells the hook of each worker thread that comes and goes.

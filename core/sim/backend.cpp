@@ -29,7 +29,7 @@ struct QueuedCall {
   bool deterministic;
 
   QueuedCall(KernelFn fn, const Attrs& given, Inputs in, Outputs out)
-      : kernel(fn), attrs(given), deterministic((thread_flags & kDeterministic) != 0) {
+      : kernel(fn), attrs(given), deterministic(detail::deterministic()) {
     metas.reserve(in.size() + out.size());
     const auto copy = [this](TensorRef ref) -> TensorRef {
       if (ref == nullptr) return nullptr;

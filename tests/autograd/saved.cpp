@@ -1,6 +1,8 @@
 // Saved tensors: hooks, recomputation, user functions, gradcheck.
 #include <doctest/doctest.h>
 
+#include <thread>
+
 #include <weft/autograd/autograd.hpp>
 #include <weft/core/base/error.hpp>
 #include <weft/core/memory.hpp>
@@ -105,6 +107,38 @@ TEST_CASE("checkpoint of a function that does something else the second time") {
   check_error<ArgumentError>("checkpoint_differs", [&] { sum(y).backward(); });
 }
 
+TEST_CASE("an input of a checkpointed function must stay as it was") {
+  Tensor x = tensor({3.f}).requires_grad_();
+  const Tensor h = x * 1.0;
+  const Tensor y = checkpoint([](const Tensor& t) { return t * t; }, h);
+  {
+    const NoGrad guard;
+    Tensor(h).add_(1);
+  }
+  check_error<ArgumentError>("checkpoint_input_changed", [&] { sum(y).backward(); });
+}
+
+TEST_CASE("a user function may save its output, which goes away with the graph") {
+  Tensor x = ones({1 << 16}).requires_grad_();
+  const auto forward = [](FunctionContext& context, const std::vector<Tensor>& inputs) {
+    const Tensor y = exp(inputs[0]);
+    context.save_for_backward({y});
+    return std::vector<Tensor>{y};
+  };
+  const auto backward = [](FunctionContext& context, const std::vector<Tensor>& gradients) {
+    return std::vector<Tensor>{gradients[0] * context.saved_tensors()[0]};
+  };
+  sum(apply_function("my_exp", forward, backward, {x})[0]).backward();
+  const int64_t before = memory_stats().allocated;
+  for (int i = 0; i < 4; ++i) apply_function("my_exp", forward, backward, {x});
+  CHECK(memory_stats().allocated == before);
+  check_error<ArgumentError>("function_freed", [&] {
+    const Tensor y = sum(apply_function("my_exp", forward, backward, {x})[0]);
+    y.backward();
+    y.backward();
+  });
+}
+
 TEST_CASE("user functions") {
   Tensor x = tensor({1.f, -2.f}).requires_grad_();
   const auto forward = [](FunctionContext& context, const std::vector<Tensor>& inputs) {
@@ -133,6 +167,15 @@ TEST_CASE("user functions") {
     }
     sum(z[0]).backward();
   });
+}
+
+TEST_CASE("deterministic mode is the process's, for all of its threads") {
+  const bool before = is_deterministic();
+  set_deterministic(true);
+  bool elsewhere = false;
+  std::thread([&] { elsewhere = is_deterministic(); }).join();
+  CHECK(elsewhere);
+  set_deterministic(before);
 }
 
 TEST_CASE("gradcheck agrees with right formulas and finds wrong ones") {
