@@ -60,7 +60,9 @@ struct Accelerator::State {
   dist::Group group;
   std::vector<Attachment> attachments;
 
-  data::BatchInfo batch;  ///< of the prepared loader that moved last
+  /// Where each loop under way over a prepared loader is, the innermost last: an evaluation loop in
+  /// the body of a training loop leaves that one's batch as it was.
+  std::vector<data::BatchInfo> loops;
   bool triggered = false;
 
   // Note [Accumulation]
@@ -84,9 +86,23 @@ struct Accelerator::State {
     return went_backward ? sync : !waiting;
   }
 
+  data::BatchInfo batch() const { return loops.empty() ? data::BatchInfo{} : loops.back(); }
+
+  /// What prepared loaders tell of their loops.
+  void observe(const data::BatchInfo& info) {
+    const auto loop = std::find_if(loops.begin(), loops.end(),
+                                   [&](const auto& other) { return other.loop == info.loop; });
+    if (info.global_count == 0)
+      loops.erase(loop, loop == loops.end() ? loop : loop + 1);
+    else if (loop == loops.end())
+      loops.push_back(info);
+    else
+      *loop = info;
+  }
+
   void start_micro_batch() {
     ++micro_batches;
-    sync = micro_batches >= options.gradient_accumulation_steps || batch.is_last;
+    sync = micro_batches >= options.gradient_accumulation_steps || batch().is_last;
     in_micro_batch = true;
     went_backward = false;
     for (Attachment& attachment : attachments) attachment.reducer->set_sync(sync);
@@ -102,9 +118,9 @@ struct Accelerator::State {
 
   /// What makes the plain average over the ranks the mean over all examples of the batch.
   double weight() const {
-    if (batch.global_count == 0) return 1;
-    return static_cast<double>(batch.count) * group.size() /
-           static_cast<double>(batch.global_count);
+    const data::BatchInfo now = batch();
+    if (now.global_count == 0) return 1;
+    return static_cast<double>(now.count) * group.size() / static_cast<double>(now.global_count);
   }
 
   Attachment* find(const nn::Module& module) {
@@ -213,7 +229,7 @@ void Accelerator::prepare_all(const std::vector<Preparable>& objects) {
       object.loader->shard(state.group.rank(), state.group.size(), state.options.split_batches);
       object.loader->to(state.options.device);
       object.loader->set_observer(
-          [shared = state_](const data::BatchInfo& info) { shared->batch = info; });
+          [shared = state_](const data::BatchInfo& info) { shared->observe(info); });
     }
   }
 }

@@ -255,6 +255,33 @@ TEST_CASE("accelerator: prepare is all or nothing, on all ranks") {
   });
 }
 
+TEST_CASE("accelerator: an evaluation loop inside the training body leaves the batch as it was") {
+  // 5 examples in batches of 4 over 2 ranks: 2 + 2, then 0 + 1.
+  const data::TensorDataset dataset = make_data(5), few = make_data(8);
+  check_on_ranks(2, [&](const Group& group, Problems& problems) {
+    Accelerator accelerator(
+        {.gradient_accumulation_steps = 10, .split_batches = true, .group = group});
+    Net net = make_net(1);
+    data::DataLoader loader(dataset, {.batch_size = 4}), others(few, {.batch_size = 4});
+    accelerator.prepare(net, loader, others);
+    std::vector<float> means;
+    std::vector<bool> synced;
+    for (auto& batch : loader) {
+      problems.expect(batch.inputs.size(0) <= 2, "training");
+      for (auto& [a, b] : others) problems.expect(a.size(0) == 2, "evaluation");
+      for (auto& [a, b] : others)
+        if (b.size(0) == 2) break;  // left early
+      const auto guard = accelerator.accumulate();
+      synced.push_back(accelerator.sync_gradients());
+      means.push_back(accelerator.average(full({}, 1.0 + group.rank())).item<float>());
+    }
+    problems.expect(means == std::vector<float>{1.5f, 2.0f}, "weights");
+    problems.expect(synced == std::vector<bool>{false, true}, "the last batch");
+    const float after = accelerator.average(full({}, 1.0 + group.rank())).item<float>();
+    problems.expect(after == 1.5f, "after the loop");
+  });
+}
+
 TEST_CASE("accelerator: model, optimizer, loader and Accelerator end in any order") {
   const data::TensorDataset dataset = make_data(8);
   for (int order = 0; order < 2; ++order)
