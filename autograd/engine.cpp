@@ -4,6 +4,9 @@
 #include <atomic>
 #include <cmath>
 #include <exception>
+#include <unordered_map>
+#include <unordered_set>
+#include <utility>
 
 #include <weft/autograd/graph.hpp>
 #include <weft/autograd/leaf.hpp>
@@ -49,6 +52,8 @@ struct Pass {
   };
   std::vector<Wanted> wanted;
   bool collects = false;
+  /// With `collects`: the nodes through which a wanted input is reached; others are not run.
+  std::unordered_set<const Node*> needed;
 };
 constinit thread_local Pass* current_pass = nullptr;
 constinit thread_local uint64_t last_pass = 0;
@@ -67,17 +72,36 @@ Node* pop_ready(Pass& pass) {
   return node;
 }
 
+/// Whether a pass that this one runs inside of still waits for gradients there.
+bool outer_waits(const Pass& pass, uint64_t owner, uint32_t dependencies) {
+  if (dependencies == 0) return false;
+  for (const Pass* outer = pass.outer; outer != nullptr; outer = outer->outer)
+    if (outer->number == owner) return true;
+  return false;
+}
+
+[[noreturn, gnu::cold]] void fail_nested(const char* what, const Shape& shape) {
+  fail<ArgumentError>(
+      "backward: a pass inside of another one (from a hook or a user function) reaches {} of shape "
+      "{}, whose gradient the outer pass is still adding up; work on a detach() there",
+      what, to_string(shape));
+}
+
 /// First visit of a node in this pass: forgets what an earlier pass left.
 bool enter(Pass& pass, Node* node) {
   if (node->pass == pass.number) return false;
+  if (outer_waits(pass, node->pass, node->dependencies)) [[unlikely]]
+    fail_nested(node->name(), node->outputs[0].shape);
   node->pass = pass.number;
   node->dependencies = 0;
   for (OutputSlot& output : node->outputs.all()) output.gradient = Tensor();
   return true;
 }
 
-void enter_leaf(Pass& pass, LeafMeta& meta) {
+void enter_leaf(Pass& pass, const TensorImpl* leaf, LeafMeta& meta) {
   if (meta.pass == pass.number) return;
+  if (outer_waits(pass, meta.pass, meta.dependencies)) [[unlikely]]
+    fail_nested("a leaf", leaf->shape);
   meta.pass = pass.number;
   meta.dependencies = 0;
   meta.pending = Tensor();
@@ -98,10 +122,48 @@ void count_dependencies(Pass& pass, const std::vector<Tensor>& outputs) {
         ++next->dependencies;
       } else if (input.edge.leaf != nullptr) {
         LeafMeta& meta = leaf_meta(input.edge.leaf);
-        enter_leaf(pass, meta);
+        enter_leaf(pass, input.edge.leaf, meta);
         ++meta.dependencies;
       }
     }
+  }
+}
+
+/// Finds the nodes through which a wanted input is reached: those that use one, and all that use
+/// these.
+void find_needed(Pass& pass, const std::vector<Tensor>& outputs) {
+  std::unordered_set<const TensorImpl*> leaves;
+  std::unordered_set<const Node*> results;
+  for (const Pass::Wanted& wanted : pass.wanted)
+    if (const Node* node = node_of(wanted.impl))
+      results.insert(node);
+    else
+      leaves.insert(wanted.impl);
+  std::unordered_map<const Node*, std::vector<const Node*>> users;
+  std::unordered_set<const Node*> seen;
+  std::vector<const Node*> stack, direct;
+  const auto visit = [&](const Node* node) {
+    if (node != nullptr && seen.insert(node).second) stack.push_back(node);
+  };
+  for (const Tensor& output : outputs) visit(node_of(output.impl()));
+  while (!stack.empty()) {
+    const Node* node = stack.back();
+    stack.pop_back();
+    bool uses_wanted = false;
+    for (const InputSlot& input : node->inputs.all()) {
+      uses_wanted |= input.edge.leaf != nullptr && leaves.contains(input.edge.leaf);
+      if (input.edge.node == nullptr) continue;
+      uses_wanted |= results.contains(input.edge.node);
+      users[input.edge.node].push_back(node);
+      visit(input.edge.node);
+    }
+    if (uses_wanted) direct.push_back(node);
+  }
+  while (!direct.empty()) {
+    const Node* node = direct.back();
+    direct.pop_back();
+    if (!pass.needed.insert(node).second) continue;
+    for (const Node* user : users[node]) direct.push_back(user);
   }
 }
 
@@ -112,7 +174,8 @@ Tensor own(Tensor gradient) {
 
 void store_in_leaf(Pass& pass, LeafMeta& meta, Tensor gradient) {
   if (pass.options.create_graph) {
-    meta.grad = meta.grad.defined() ? add(meta.grad, gradient) : gradient;
+    // Recorded, and in memory of its own: later passes add to it in place.
+    meta.grad = meta.grad.defined() ? add(meta.grad, gradient) : gradient.clone();
     return;
   }
   if (meta.grad.defined()) {
@@ -131,7 +194,8 @@ void store_in_leaf(Pass& pass, LeafMeta& meta, Tensor gradient) {
   meta.grad = own(std::move(gradient));
 }
 
-void run_hooks(const std::vector<GradientHook>& hooks, Tensor& gradient) {
+void run_hooks(const std::vector<GradientHook>& live, Tensor& gradient) {
+  const std::vector<GradientHook> hooks = live;  // a hook may register another one
   for (const GradientHook& hook : hooks)
     if (Tensor replaced = hook(gradient); replaced.defined()) gradient = std::move(replaced);
 }
@@ -141,12 +205,16 @@ void finish_leaf(Pass& pass, TensorImpl* leaf, LeafMeta& meta) {
   Tensor gradient = std::move(meta.pending);
   meta.pending = Tensor();
   if (!gradient.defined()) return;
-  run_hooks(meta.hooks, gradient);
   if (pass.collects) {
-    for (Pass::Wanted& wanted : pass.wanted)
-      if (wanted.impl == leaf) wanted.gradient = gradient;
+    for (Pass::Wanted& wanted : pass.wanted) {
+      if (wanted.impl != leaf) continue;
+      run_hooks(meta.hooks, gradient);
+      wanted.gradient = gradient;
+      break;
+    }
     return;
   }
+  run_hooks(meta.hooks, gradient);
   store_in_leaf(pass, meta, std::move(gradient));
   if (meta.after.empty()) return;
   const Tensor handle = share(leaf);
@@ -203,11 +271,17 @@ void run_user_function(Node& node, std::span<const Tensor> gradients, std::span<
 }
 
 void run_hooks_of(Node& node) {
-  for (const auto& [index, hook] : node.extras->hooks) {
+  const auto hooks = node.extras->hooks;  // a hook may register another one
+  for (const auto& [index, hook] : hooks) {
     Tensor& gradient = node.outputs[index].gradient;
     if (!gradient.defined()) continue;
     if (Tensor replaced = hook(gradient); replaced.defined()) gradient = std::move(replaced);
   }
+}
+
+bool makes_wanted(const Pass& pass, const Node& node) {
+  return std::any_of(pass.wanted.begin(), pass.wanted.end(),
+                     [&node](const Pass::Wanted& wanted) { return node_of(wanted.impl) == &node; });
 }
 
 void collect_wanted(Pass& pass, Node& node) {
@@ -217,7 +291,10 @@ void collect_wanted(Pass& pass, Node& node) {
 }
 
 void run_node(Pass& pass, Node& node) {
-  if (node.extras && !node.extras->hooks.empty()) run_hooks_of(node);
+  // Beside the way to the wanted inputs nothing runs, and nothing that was saved is given up.
+  const bool idle = pass.collects && !pass.needed.contains(&node);
+  const bool has_hooks = node.extras && !node.extras->hooks.empty();
+  if (has_hooks && (!idle || makes_wanted(pass, node))) run_hooks_of(node);
   if (pass.collects) collect_wanted(pass, node);
   InlineList<Tensor, 2> gradients(node.outputs.size());
   bool any_gradient = false;
@@ -225,6 +302,7 @@ void run_node(Pass& pass, Node& node) {
     gradients[i] = std::move(node.outputs[i].gradient);
     any_gradient |= gradients[i].defined();
   }
+  any_gradient &= !idle;
   InlineList<Tensor, 3> results(node.inputs.size());
   if (any_gradient) {
     if (node.extras && node.extras->backward) {
@@ -239,7 +317,7 @@ void run_node(Pass& pass, Node& node) {
     }
     if (detect_anomaly) check_for_nan(node, results.all());
   }
-  if (!pass.options.retain_graph) {
+  if (!pass.options.retain_graph && !idle) {
     for (InputSlot& input : node.inputs.all())
       if (input.saved.is_saved()) input.saved.release();
     for (OutputSlot& output : node.outputs.all())
@@ -289,6 +367,9 @@ Tensor initial_gradient(const Tensor& output, const Tensor& given) {
   WEFT_CHECK(ArgumentError, given.dtype() == output.dtype(),
              "backward: the gradient is {}, the output {}", name_of(given.dtype()),
              name_of(output.dtype()));
+  WEFT_CHECK(DeviceError, given.device() == output.device(),
+             "backward: the gradient is on {}, the output on {}", to_string(given.device()),
+             to_string(output.device()));
   return given;
 }
 
@@ -305,7 +386,7 @@ void start(Pass& pass, const std::vector<Tensor>& outputs, const std::vector<Ten
       add_gradient(pass, node->outputs[impl->output_index].gradient, std::move(gradient));
     } else {
       LeafMeta& meta = leaf_meta(impl);
-      enter_leaf(pass, meta);
+      enter_leaf(pass, impl, meta);
       add_gradient(pass, meta.pending, std::move(gradient));
     }
   }
@@ -322,8 +403,10 @@ void start(Pass& pass, const std::vector<Tensor>& outputs, const std::vector<Ten
 }
 
 void finish(Pass& pass) {
-  const auto callbacks = std::move(pass.callbacks);
-  for (const auto& callback : callbacks) callback();
+  while (!pass.callbacks.empty()) {  // a callback may queue another one
+    const auto callbacks = std::exchange(pass.callbacks, {});
+    for (const auto& callback : callbacks) callback();
+  }
 }
 
 }  // namespace
@@ -332,6 +415,9 @@ std::vector<Tensor> run_backward(const std::vector<Tensor>& outputs,
                                  const std::vector<Tensor>& gradients,
                                  const std::vector<Tensor>* inputs, const EngineOptions& options) {
   for (const Tensor& output : outputs) output.checked();
+  WEFT_CHECK(ArgumentError, gradients.empty() || gradients.size() == outputs.size(),
+             "backward: {} gradients for {} outputs; give one each, or none", gradients.size(),
+             outputs.size());
   Pass pass;
   pass.options = options;
   pass.collects = inputs != nullptr;
@@ -339,6 +425,7 @@ std::vector<Tensor> run_backward(const std::vector<Tensor>& outputs,
     for (const Tensor& input : *inputs) pass.wanted.push_back({input.checked(), Tensor()});
   const PassScope scope(pass);
   count_dependencies(pass, outputs);
+  if (pass.collects) find_needed(pass, outputs);
   start(pass, outputs, gradients);
   while (!pass.ready.empty()) run_node(pass, *pop_ready(pass));
   finish(pass);

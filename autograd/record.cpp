@@ -122,6 +122,20 @@ namespace detail {
 
 namespace {
 
+/// The first reference to a node, given up however its making ends (a pack hook may throw).
+class FirstReference {
+ public:
+  explicit FirstReference(Node* node) : node_(node) {}
+  ~FirstReference() {
+    if (node_->references.fetch_sub(1, std::memory_order_acq_rel) == 1) node_->destroy(node_);
+  }
+  FirstReference(const FirstReference&) = delete;
+  FirstReference& operator=(const FirstReference&) = delete;
+
+ private:
+  Node* node_;
+};
+
 void fill_output(Node& node, size_t index, Tensor& output) {
   TensorImpl* impl = output.impl();
   node.outputs[index].shape = impl->shape;
@@ -153,6 +167,7 @@ void record(OpId op, const Attrs& attrs, std::span<const TensorRef> inputs,
             std::span<Tensor> outputs, bool in_place) {
   const OpInfo& info = op_info(op);
   Node* node = Node::create(inputs.size(), outputs.size());
+  const FirstReference reference(node);
   node->op = op;
   node->attrs = attrs;
   node->device = outputs[0].impl()->device;
@@ -177,13 +192,13 @@ void record(OpId op, const Attrs& attrs, std::span<const TensorRef> inputs,
       node->outputs[i].saved.save(alias_of(outputs[i]), outputs[i].version());
     attach(*node, i, outputs[i]);
   }
-  if (node->references.fetch_sub(1, std::memory_order_acq_rel) == 1) node->destroy(node);
 }
 
 void record_function(const std::string& name, std::span<const Tensor> inputs,
                      std::span<Tensor> outputs,
                      std::function<std::vector<Tensor>(const std::vector<Tensor>&)> backward) {
   Node* node = Node::create(inputs.size(), outputs.size());
+  const FirstReference reference(node);
   node->make_extras().name = name;
   node->extras->backward = std::move(backward);
   node->device = outputs[0].device();
@@ -199,7 +214,6 @@ void record_function(const std::string& name, std::span<const Tensor> inputs,
     fill_output(*node, i, outputs[i]);
     attach(*node, i, outputs[i]);
   }
-  if (node->references.fetch_sub(1, std::memory_order_acq_rel) == 1) node->destroy(node);
 }
 
 }  // namespace detail

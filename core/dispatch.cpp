@@ -110,7 +110,10 @@ void record_call(OpId op, const OpInfo& info, const Attrs& attrs, Inputs inputs,
   for (const TensorRef ref : inputs) {
     if (ref == nullptr) continue;
     const TensorImpl* impl = impl_of(ref);
-    if (impl->is_view && impl->node != nullptr && !in_place) check_view(info, *impl);
+    if (!impl->is_view || in_place) continue;
+    // A view without a history is wrong too once its base was given one.
+    if (impl->node != nullptr || impl->view_version < impl->storage->recorded_write)
+      check_view(info, *impl);
   }
   detail::record(op, attrs, inputs, outputs, in_place);
 }
@@ -230,7 +233,10 @@ void dispatch_into(OpId op, const Attrs& attrs, Inputs inputs, Tensor& out) {
   run(op, info, attrs, inputs, Outputs(&ref, 1), device);
   target->storage->version.fetch_add(1, std::memory_order_relaxed);
   target->storage->writer = info.name;
-  if (recording) record_call(op, info, attrs, inputs, std::span(&out, 1), true);
+  if (recording) {
+    record_call(op, info, attrs, inputs, std::span(&out, 1), true);
+    target->storage->recorded_write = target->storage->version.load(std::memory_order_relaxed);
+  }
 }
 
 void dispatch_update(OpId op, const Attrs& attrs, Inputs inputs, std::span<Tensor> outputs) {

@@ -38,6 +38,7 @@ class WEFT_API Residency {
 struct StorageImpl {
   std::atomic<uint32_t> references{1};
   std::atomic<uint32_t> version{0};  ///< raised by every write; saved tensors remember it
+  uint32_t recorded_write = 0;       ///< version behind the last in-place write that was recorded
   const char* writer = nullptr;      ///< the op that wrote last, for error texts
   std::byte* data = nullptr;
   size_t bytes = 0;

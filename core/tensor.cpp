@@ -152,6 +152,9 @@ void* Tensor::mutable_host_data(DType expected) const {
 }
 
 void Tensor::copy_to_host(void* out, DType dtype) const {
+  WEFT_CHECK(ArgumentError, checked()->storage.is_resident(),
+             "data: the storage of this {} tensor {} is evicted; pin it before use",
+             name_of(impl_->dtype), to_string(impl_->shape));
   const Tensor packed = detach().to(dtype).contiguous();
   if (packed.numel() == 0) return;
   detail::backend(packed.device()).copy_to_host(out, packed.impl());

@@ -20,8 +20,7 @@ std::byte* system_allocate(size_t bytes) noexcept {
   if (bytes < kHugePage) return static_cast<std::byte*>(std::aligned_alloc(64, bytes));
   // Aligned to the huge page by asking for one more and cutting the ends off.
   const size_t reserved = bytes + kHugePage;
-  void* raw = ::mmap(nullptr, reserved, PROT_READ | PROT_WRITE,
-                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  void* raw = ::mmap(nullptr, reserved, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (raw == MAP_FAILED) return nullptr;
   const auto start = reinterpret_cast<uintptr_t>(raw);
   const uintptr_t aligned = (start + kHugePage - 1) & ~(kHugePage - 1);

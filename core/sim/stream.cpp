@@ -88,6 +88,7 @@ void SimStream::wait_done(uint64_t event) {
 }
 
 void SimStream::wait_event(Stream& other, uint64_t event) {
+  if (other.device().type != DeviceType::sim) return other.synchronize();
   auto& source = static_cast<SimStream&>(other);
   push([&source, event] { source.wait_done(event); });
 }

@@ -5,6 +5,7 @@
 #include <weft/autograd/autograd.hpp>
 #include <weft/autograd/leaf.hpp>
 #include <weft/core/base/error.hpp>
+#include <weft/core/memory.hpp>
 #include <weft/core/ops.hpp>
 
 #include <weft/tests/support/errors.hpp>
@@ -248,6 +249,94 @@ TEST_CASE("in-place changes are followed, or refused where they cannot be") {
   }
 }
 
+TEST_CASE("create_graph leaves gradients in memory of their own") {
+  Tensor a = leaf({1}), b = leaf({2}), c = leaf({2});
+  sum((a + b) * c).backward(Tensor(), false, true);
+  sum((a + b) * c).backward();
+  CHECK(a.grad().item<float>() == 4.f);
+  CHECK(b.grad().item<float>() == 4.f);
+  Tensor given = ones({1});
+  (a * 1.0).backward(given, false, true);
+  sum(a).backward();
+  CHECK(given.item<float>() == 1.f);
+}
+
+TEST_CASE("grad runs only what leads to its inputs, and keeps the rest of the graph") {
+  Tensor x = leaf({2}), y = leaf({3});
+  int calls = 0;
+  const Tensor inner = x * x;
+  inner.register_hook([&](const Tensor&) {
+    ++calls;
+    return Tensor();
+  });
+  x.register_hook([&](const Tensor&) {
+    ++calls;
+    return Tensor();
+  });
+  const Tensor z = sum(inner * y);
+  const auto gradients = grad({z}, {y}, {.retain_graph = true});
+  CHECK(gradients[0].item<float>() == 4.f);
+  grad({z}, {inner});
+  CHECK(calls == 1);  // inner's own, as its gradient was asked for
+  sum(inner).backward();
+  CHECK(x.grad().item<float>() == 4.f);
+}
+
+TEST_CASE("a callback may queue another one") {
+  Tensor x = leaf({1});
+  int called = 0;
+  x.register_hook([&](const Tensor&) {
+    queue_callback([&] {
+      ++called;
+      queue_callback([&] { ++called; });
+    });
+    return Tensor();
+  });
+  sum(x).backward();
+  CHECK(called == 2);
+}
+
+TEST_CASE("a view from before its base had a history is refused") {
+  Tensor w = leaf({1, 2, 3});
+  Tensor base = zeros({3});
+  const Tensor view = base.view({3});
+  base.add_(w);
+  check_error<ArgumentError>("view_before_history", [&] { view* w; });
+  sum(base.view({3}) * w).backward();
+  CHECK(w.grad().to_vector<float>() == std::vector<float>{2, 4, 6});
+}
+
+TEST_CASE("a pass inside of a pass must not reach what the outer one adds up") {
+  Tensor w = leaf({3}), x = leaf({2});
+  const Tensor y = x * w;
+  y.register_hook([&](const Tensor&) {
+    const EnableGrad on;
+    sum(w.detach().requires_grad_() * 2.0).backward();  // of its own: fine
+    return Tensor();
+  });
+  sum(y).backward();
+  CHECK(w.grad().item<float>() == 2.f);
+  const Tensor z = x * w;
+  z.register_hook([&](const Tensor&) {
+    const EnableGrad on;
+    sum(w * 5.0).backward();
+    return Tensor();
+  });
+  check_error<ArgumentError>("backward_nested", [&] { sum(z).backward(); });
+}
+
+TEST_CASE("a throwing pack hook leaves nothing behind") {
+  Tensor x = ones({1 << 16}).requires_grad_();
+  const int64_t before = memory_stats().allocated;
+  for (int i = 0; i < 4; ++i) {
+    const SavedTensorHooks hooks(
+        [](const Tensor&) -> std::shared_ptr<void> { throw std::runtime_error("no place"); },
+        [](const std::shared_ptr<void>&) { return Tensor(); });
+    CHECK_THROWS_AS(x * x, std::runtime_error);
+  }
+  CHECK(memory_stats().allocated == before);
+}
+
 TEST_CASE("errors of backward and grad") {
   Tensor x = leaf({1, 2}), unused = leaf({1});
   check_error<ArgumentError>("backward_freed_graph", [&] {
@@ -258,6 +347,11 @@ TEST_CASE("errors of backward and grad") {
   check_error<ArgumentError>("backward_no_grad", [&] { ones({2}).backward(ones({2})); });
   check_error<ArgumentError>("backward_needs_gradient", [&] { (x * 2.0).backward(); });
   check_error<ArgumentError>("backward_gradient_shape", [&] { (x * 2.0).backward(ones({3})); });
+  check_error<ArgumentError>("backward_gradient_count", [&] {
+    backward({sum(x), sum(x * 2.0)}, {.grad_outputs = {ones({})}});
+  });
+  check_error<DeviceError>("backward_gradient_device",
+                           [&] { (x * 2.0).backward(ones({2}, {.device = Device::sim()})); });
   check_error<ArgumentError>("backward_gradient_dtype",
                              [&] { (x * 2.0).backward(ones({2}, {.dtype = DType::f64})); });
   check_error<ArgumentError>("grad_unused", [&] { grad({sum(x)}, {x, unused}); });

@@ -55,6 +55,7 @@ TEST_CASE("an evictable storage comes and goes under live handles") {
   CHECK_FALSE(storage.is_resident());
   check_error<ArgumentError>("evicted_in_op", [&] { w + 1.0; });
   check_error<ArgumentError>("evicted_host_access", [&] { w.data<float>(); });
+  check_error<ArgumentError>("evicted_host_copy", [&] { w.to_vector<float>(); });
   storage.pin();
   w.fill_(2.0);
   check_error<ArgumentError>("evict_while_pinned", [&] { storage.evict(); });
