@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cstdio>
 #include <exception>
+#include <functional>
+#include <utility>
 
 #include <weft/autograd/autograd.hpp>
 #include <weft/core/base/check.hpp>
@@ -56,9 +58,49 @@ void check_options(const AcceleratorOptions& options) {
 
 // Shared with what is installed in optimizers and loaders, which may outlive the Accelerator.
 struct Accelerator::State {
+  // Note [Hooks]
+  // What prepare installs in an optimizer or a loader carries what was there before, and says by
+  // its type that the object is prepared. So the record moves and ends with the object, and release
+  // knows what it may change.
+  struct Gate {
+    std::shared_ptr<State> state;
+    std::function<bool()> before;
+    bool operator()() const { return (!before || before()) && state->gate_is_open(); }
+  };
+  struct Observer {
+    std::shared_ptr<State> state;
+    std::function<void(const data::BatchInfo&)> before;
+    Device device;
+    int64_t rank, world;
+    bool split_batches;
+    void operator()(const data::BatchInfo& info) const {
+      if (before) before(info);
+      state->observe(info);
+    }
+  };
+
+  static const Gate* hook_of(const optim::Optimizer& optimizer) {
+    return optimizer.gate().target<Gate>();
+  }
+  static const Observer* hook_of(const data::DataLoader& loader) {
+    return loader.observer().target<Observer>();
+  }
+
+  static void take_off(optim::Optimizer& optimizer) {
+    const Gate hook = *hook_of(optimizer);
+    optimizer.set_gate(hook.before);
+  }
+  static void take_off(data::DataLoader& loader) {
+    const Observer hook = *hook_of(loader);
+    loader.shard(hook.rank, hook.world, hook.split_batches);
+    loader.to(hook.device);
+    loader.set_observer(hook.before);
+  }
+
   AcceleratorOptions options;
   dist::Group group;
   std::vector<Attachment> attachments;
+  bool ended = false;  ///< the Accelerator; what it installed may be replaced
 
   /// Where each loop under way over a prepared loader is, the innermost last: an evaluation loop in
   /// the body of a training loop leaves that one's batch as it was.
@@ -90,11 +132,13 @@ struct Accelerator::State {
 
   /// What prepared loaders tell of their loops.
   void observe(const data::BatchInfo& info) {
-    const auto loop = std::find_if(loops.begin(), loops.end(),
-                                   [&](const auto& other) { return other.loop == info.loop; });
-    if (info.global_count == 0)
-      loops.erase(loop, loop == loops.end() ? loop : loop + 1);
-    else if (loop == loops.end())
+    const auto same = [&](const data::BatchInfo& other) { return other.loop == info.loop; };
+    if (info.global_count == 0) {
+      std::erase_if(loops, same);
+      return;
+    }
+    const auto loop = std::find_if(loops.begin(), loops.end(), same);
+    if (loop == loops.end())
       loops.push_back(info);
     else
       *loop = info;
@@ -129,6 +173,41 @@ struct Accelerator::State {
     return nullptr;
   }
 
+  template <class Object>
+  static void check_free(const Object* object, const char* word) {
+    if (object == nullptr) return;
+    const auto* hook = hook_of(*object);
+    WEFT_CHECK(ArgumentError, hook == nullptr || hook->state->ended,
+               "prepare: this {} is prepared already; release it first", word);
+  }
+
+  template <class Object>
+  static void check_once(const Object* a, const Object* b, const char* word) {
+    WEFT_CHECK(ArgumentError, a == nullptr || a != b,
+               "prepare: this {} is given twice; name it once", word);
+  }
+
+  static void install(const std::shared_ptr<State>& state, optim::Optimizer& optimizer) {
+    if (hook_of(optimizer) != nullptr) take_off(optimizer);
+    optimizer.set_gate(Gate{state, optimizer.gate()});
+  }
+
+  static void install(const std::shared_ptr<State>& state, data::DataLoader& loader) {
+    if (hook_of(loader) != nullptr) take_off(loader);
+    Observer hook{state,         loader.observer(), loader.device(),
+                  loader.rank(), loader.world(),    loader.splits_batches()};
+    loader.shard(state->group.rank(), state->group.size(), state->options.split_batches);
+    loader.to(state->options.device);
+    loader.set_observer(std::move(hook));
+  }
+
+  template <class Object>
+  void release(Object* object) const {
+    if (object == nullptr) return;
+    const auto* hook = hook_of(*object);
+    if (hook != nullptr && hook->state.get() == this) take_off(*object);
+  }
+
   /// Everything that one rank alone can tell.
   void check(const std::vector<Preparable>& objects) {
     for (size_t i = 0; i < objects.size(); ++i) {
@@ -139,6 +218,12 @@ struct Accelerator::State {
             !options.split_batches || object.loader->options().batch_size % group.size() == 0,
             "prepare: a batch of {} cannot be split evenly over {} ranks",
             object.loader->options().batch_size, group.size());
+      check_free(object.optimizer, "optimizer");
+      check_free(object.loader, "loader");
+      for (size_t j = 0; j < i; ++j) {
+        check_once(object.optimizer, objects[j].optimizer, "optimizer");
+        check_once(object.loader, objects[j].loader, "loader");
+      }
       if (object.module == nullptr) continue;
       bool twice = find(*object.module) != nullptr;
       for (size_t j = 0; j < i; ++j) twice |= objects[j].module == object.module;
@@ -184,6 +269,7 @@ Accelerator::Accelerator(AcceleratorOptions options) {
 }
 
 Accelerator::~Accelerator() {
+  state_->ended = true;
   state_->in_micro_batch = false;  // what is installed in optimizers stays open
   state_->attachments.clear();
 }
@@ -223,14 +309,8 @@ void Accelerator::prepare_all(const std::vector<Preparable>& objects) {
     if (object.module != nullptr) attachments.push_back(state.attach(*object.module));
   for (Attachment& attachment : attachments) state.attachments.push_back(std::move(attachment));
   for (const Preparable& object : objects) {
-    if (object.optimizer != nullptr)
-      object.optimizer->set_gate([shared = state_] { return shared->gate_is_open(); });
-    if (object.loader != nullptr) {
-      object.loader->shard(state.group.rank(), state.group.size(), state.options.split_batches);
-      object.loader->to(state.options.device);
-      object.loader->set_observer(
-          [shared = state_](const data::BatchInfo& info) { shared->observe(info); });
-    }
+    if (object.optimizer != nullptr) State::install(state_, *object.optimizer);
+    if (object.loader != nullptr) State::install(state_, *object.loader);
   }
 }
 
@@ -239,11 +319,8 @@ void Accelerator::release_all(const std::vector<Preparable>& objects) {
     if (object.module != nullptr)
       std::erase_if(state_->attachments,
                     [&](const Attachment& attachment) { return attachment.is_of(*object.module); });
-    if (object.optimizer != nullptr) object.optimizer->set_gate(nullptr);
-    if (object.loader != nullptr) {
-      object.loader->shard(0, 1);
-      object.loader->set_observer(nullptr);
-    }
+    state_->release(object.optimizer);
+    state_->release(object.loader);
   }
 }
 

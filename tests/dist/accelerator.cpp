@@ -282,6 +282,49 @@ TEST_CASE("accelerator: an evaluation loop inside the training body leaves the b
   });
 }
 
+TEST_CASE("accelerator: release gives back what was there, and leaves the unprepared alone") {
+  const data::TensorDataset dataset = make_data(12);
+  Net net = make_net(1);
+  optim::SGD optimizer(net.parameters(), {.lr = 0.1});
+  data::DataLoader loader(dataset, {.batch_size = 2});
+  bool open = false;
+  int told = 0;
+  optimizer.set_gate([&] { return open; });
+  loader.shard(1, 3);
+  loader.to(Device::sim());
+  loader.set_observer([&](const data::BatchInfo&) { ++told; });
+  const auto check_own = [&] {
+    open = false;
+    CHECK_FALSE(optimizer.is_open());
+    open = true;
+    CHECK(optimizer.is_open());
+    CHECK(loader.rank() == 1);
+    CHECK(loader.world() == 3);
+    CHECK(loader.device() == Device::sim());
+    told = 0;
+    for (auto& [inputs, targets] : loader) CHECK(inputs.device() == Device::sim());
+    CHECK(told == 3);  // two batches and the end
+  };
+  std::optional<Accelerator> first, second;
+  first.emplace(AcceleratorOptions{.group = Group()});
+  second.emplace(AcceleratorOptions{.group = Group()});
+  first->release(optimizer, loader);
+  check_own();
+  first->prepare(optimizer, loader);
+  CHECK(loader.size() == 6);
+  CHECK(loader.device().is_cpu());
+  second->release(optimizer, loader);  // not its own
+  CHECK(loader.size() == 6);
+  first->release(optimizer, loader);
+  check_own();
+  // What an Accelerator that has ended left behind is replaced, not kept as the state before.
+  first->prepare(optimizer, loader);
+  first.reset();
+  second->prepare(optimizer, loader);
+  second->release(optimizer, loader);
+  check_own();
+}
+
 TEST_CASE("accelerator: model, optimizer, loader and Accelerator end in any order") {
   const data::TensorDataset dataset = make_data(8);
   for (int order = 0; order < 2; ++order)
@@ -351,6 +394,17 @@ TEST_CASE("accelerator: options that cannot work are refused") {
   check_error<ArgumentError>("accelerator_same_twice", [&] { accelerator.prepare(net, net); });
   accelerator.prepare(net);
   check_error<ArgumentError>("accelerator_twice", [&] { accelerator.prepare(net); });
+  optim::SGD optimizer(net.parameters(), {.lr = 0.1});
+  const data::TensorDataset dataset = make_data(4);
+  data::DataLoader loader(dataset);
+  check_error<ArgumentError>("accelerator_optimizer_given_twice",
+                             [&] { accelerator.prepare(optimizer, optimizer); });
+  check_error<ArgumentError>("accelerator_loader_given_twice",
+                             [&] { accelerator.prepare(loader, optimizer, loader); });
+  accelerator.prepare(optimizer, loader);
+  check_error<ArgumentError>("accelerator_optimizer_twice",
+                             [&] { accelerator.prepare(optimizer); });
+  check_error<ArgumentError>("accelerator_loader_twice", [&] { accelerator.prepare(loader); });
   check_error<ArgumentError>("accelerator_reduce",
                              [&] { accelerator.reduce(full({1}, 1.0), "max"); });
 }
