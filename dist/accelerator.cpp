@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <exception>
 #include <functional>
+#include <optional>
 #include <utility>
 
 #include <weft/autograd/autograd.hpp>
@@ -240,26 +241,57 @@ struct Accelerator::State {
   void agree(const std::exception_ptr& failure) const {
     const Tensor failed = full({group.size()}, 0, {.dtype = DType::u8});
     if (failure) failed.select(0, group.rank()).fill_(1);
-    group.all_reduce(failed, dist::ReduceOp::max);
+    try {
+      group.all_reduce(failed, dist::ReduceOp::max);
+    } catch (const CommError&) {
+      if (failure) std::rethrow_exception(failure);  // the cause, where the group has ended
+      throw;
+    }
     if (failure) std::rethrow_exception(failure);
     const std::vector<uint8_t> flags = failed.to_vector<uint8_t>();
     for (size_t r = 0; r < flags.size(); ++r)
       WEFT_CHECK(ArgumentError, flags[r] == 0, "prepare: rank {} failed; its error says why", r);
   }
 
+  /// Makes `step` on all ranks, and throws on all where it fails on any: a rank that threw alone
+  /// would leave the others waiting in the step after.
+  template <class Step>
+  void together(Step&& step) const {
+    std::exception_ptr failure;
+    try {
+      step();
+    } catch (...) {
+      failure = std::current_exception();  // thrown by agree(), after the other ranks know
+    }
+    agree(failure);
+  }
+
+  /// Brings a model to the device; returns where it was, if that was one other device.
+  std::optional<Device> move(nn::Module& module) const {
+    std::optional<Device> before;
+    bool one = true, moves = false;
+    for (const Tensor& parameter : module.parameters()) {
+      one = one && (!before || *before == parameter.device());
+      before = parameter.device();
+      moves = moves || parameter.device() != options.device;
+    }
+    if (!moves) return std::nullopt;
+    module.to(options.device);
+    return one ? before : std::nullopt;
+  }
+
   Attachment attach(nn::Module& module) const {
-    const auto parameters = module.named_parameters();
-    if (std::any_of(parameters.begin(), parameters.end(),
-                    [&](const auto& entry) { return entry.second.device() != options.device; }))
-      module.to(options.device);
     Attachment attachment{&module, module.parameters(), nullptr};
     attachment.reducer =
         std::make_unique<dist::GradReducer>(trainable(attachment.parameters), group);
-    dist::broadcast_tensors(attachment.parameters, group);
+    return attachment;
+  }
+
+  void share_values(const nn::Module& module) const {
+    dist::broadcast_tensors(module.parameters(), group);
     std::vector<Tensor> buffers;
     for (const auto& [name, buffer] : module.named_buffers()) buffers.push_back(buffer);
     dist::broadcast_tensors(buffers, group);
-    return attachment;
   }
 };
 
@@ -296,17 +328,27 @@ void Accelerator::print(std::string_view line) const {
 
 void Accelerator::prepare_all(const std::vector<Preparable>& objects) {
   State& state = *state_;
-  std::exception_ptr failure;
-  try {
-    state.check(objects);
-  } catch (...) {
-    failure = std::current_exception();  // thrown by agree(), after the other ranks know
-  }
-  state.agree(failure);
-  // The only parts that can still fail; a reducer that is dropped takes itself out.
-  std::vector<Attachment> attachments;
+  state.together([&] { state.check(objects); });
+  std::vector<nn::Module*> modules;
   for (const Preparable& object : objects)
-    if (object.module != nullptr) attachments.push_back(state.attach(*object.module));
+    if (object.module != nullptr) modules.push_back(object.module);
+  std::vector<std::pair<nn::Module*, Device>> moved;
+  std::vector<Attachment> attachments;  // a reducer that is dropped takes itself out
+  try {
+    state.together([&] {
+      for (nn::Module* module : modules)
+        if (const auto before = state.move(*module)) moved.emplace_back(module, *before);
+    });
+    for (nn::Module* module : modules)
+      state.together([&] { attachments.push_back(state.attach(*module)); });
+    state.together([&] {
+      for (const nn::Module* module : modules) state.share_values(*module);
+    });
+  } catch (...) {
+    attachments.clear();
+    for (const auto& [module, before] : moved) module->to(before);
+    throw;
+  }
   for (Attachment& attachment : attachments) state.attachments.push_back(std::move(attachment));
   for (const Preparable& object : objects) {
     if (object.optimizer != nullptr) State::install(state_, *object.optimizer);

@@ -282,6 +282,27 @@ TEST_CASE("accelerator: an evaluation loop inside the training body leaves the b
   });
 }
 
+TEST_CASE("accelerator: a model that one rank cannot hold fails on all, and they go on") {
+  check_on_ranks(2, [](const Group& group, Problems& problems) {
+    const Device device = group.rank() == 0 ? Device::sim() : Device::cuda(99);
+    Accelerator accelerator({.device = device, .group = group});
+    Net net = make_net(1);
+    optim::SGD optimizer(net.parameters(), {.lr = 0.1});
+    if (group.rank() == 0) {
+      const std::string text = text_of<ArgumentError>([&] { accelerator.prepare(optimizer, net); });
+      problems.expect(text == "prepare: rank 1 failed; its error says why", text);
+    } else {
+      const std::string text = text_of<DeviceError>([&] { accelerator.prepare(optimizer, net); });
+      problems.expect(text.find("another error") == std::string::npos && text != "no error", text);
+    }
+    problems.expect(net.fc1.weight.device().is_cpu() && net.fc2.bias.device().is_cpu(), "devices");
+    problems.expect(!grad_buffer(net.fc1.weight).defined() && !optimizer.gate(), "nothing is left");
+    Accelerator other({.group = group});
+    other.prepare(optimizer, net);
+    problems.expect(grad_buffer(net.fc1.weight).defined(), "the group goes on");
+  });
+}
+
 TEST_CASE("accelerator: release gives back what was there, and leaves the unprepared alone") {
   const data::TensorDataset dataset = make_data(12);
   Net net = make_net(1);
