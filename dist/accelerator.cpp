@@ -3,6 +3,9 @@
 #include <algorithm>
 #include <cstdio>
 #include <exception>
+#include <functional>
+#include <optional>
+#include <utility>
 
 #include <weft/autograd/autograd.hpp>
 #include <weft/core/base/check.hpp>
@@ -56,11 +59,53 @@ void check_options(const AcceleratorOptions& options) {
 
 // Shared with what is installed in optimizers and loaders, which may outlive the Accelerator.
 struct Accelerator::State {
+  // Note [Hooks]
+  // What prepare installs in an optimizer or a loader carries what was there before, and says by
+  // its type that the object is prepared. So the record moves and ends with the object, and release
+  // knows what it may change.
+  struct Gate {
+    std::shared_ptr<State> state;
+    std::function<bool()> before;
+    bool operator()() const { return (!before || before()) && state->gate_is_open(); }
+  };
+  struct Observer {
+    std::shared_ptr<State> state;
+    std::function<void(const data::BatchInfo&)> before;
+    Device device;
+    int64_t rank, world;
+    bool split_batches;
+    void operator()(const data::BatchInfo& info) const {
+      if (before) before(info);
+      state->observe(info);
+    }
+  };
+
+  static const Gate* hook_of(const optim::Optimizer& optimizer) {
+    return optimizer.gate().target<Gate>();
+  }
+  static const Observer* hook_of(const data::DataLoader& loader) {
+    return loader.observer().target<Observer>();
+  }
+
+  static void take_off(optim::Optimizer& optimizer) {
+    const Gate hook = *hook_of(optimizer);
+    optimizer.set_gate(hook.before);
+  }
+  static void take_off(data::DataLoader& loader) {
+    const Observer hook = *hook_of(loader);
+    loader.shard(hook.rank, hook.world, hook.split_batches);
+    loader.to(hook.device);
+    loader.set_observer(hook.before);
+  }
+
   AcceleratorOptions options;
   dist::Group group;
   std::vector<Attachment> attachments;
+  bool ended = false;  ///< the Accelerator; what it installed may be replaced
 
-  data::BatchInfo batch;  ///< of the prepared loader that moved last
+  /// Where each loop under way over a prepared loader is, the innermost last: an evaluation loop in
+  /// the body of a training loop leaves that one's batch as it was.
+  std::vector<data::BatchInfo> loops;
   bool triggered = false;
 
   // Note [Accumulation]
@@ -84,9 +129,25 @@ struct Accelerator::State {
     return went_backward ? sync : !waiting;
   }
 
+  data::BatchInfo batch() const { return loops.empty() ? data::BatchInfo{} : loops.back(); }
+
+  /// What prepared loaders tell of their loops.
+  void observe(const data::BatchInfo& info) {
+    const auto same = [&](const data::BatchInfo& other) { return other.loop == info.loop; };
+    if (info.global_count == 0) {
+      std::erase_if(loops, same);
+      return;
+    }
+    const auto loop = std::find_if(loops.begin(), loops.end(), same);
+    if (loop == loops.end())
+      loops.push_back(info);
+    else
+      *loop = info;
+  }
+
   void start_micro_batch() {
     ++micro_batches;
-    sync = micro_batches >= options.gradient_accumulation_steps || batch.is_last;
+    sync = micro_batches >= options.gradient_accumulation_steps || batch().is_last;
     in_micro_batch = true;
     went_backward = false;
     for (Attachment& attachment : attachments) attachment.reducer->set_sync(sync);
@@ -102,15 +163,50 @@ struct Accelerator::State {
 
   /// What makes the plain average over the ranks the mean over all examples of the batch.
   double weight() const {
-    if (batch.global_count == 0) return 1;
-    return static_cast<double>(batch.count) * group.size() /
-           static_cast<double>(batch.global_count);
+    const data::BatchInfo now = batch();
+    if (now.global_count == 0) return 1;
+    return static_cast<double>(now.count) * group.size() / static_cast<double>(now.global_count);
   }
 
   Attachment* find(const nn::Module& module) {
     for (Attachment& attachment : attachments)
       if (attachment.is_of(module)) return &attachment;
     return nullptr;
+  }
+
+  template <class Object>
+  static void check_free(const Object* object, const char* word) {
+    if (object == nullptr) return;
+    const auto* hook = hook_of(*object);
+    WEFT_CHECK(ArgumentError, hook == nullptr || hook->state->ended,
+               "prepare: this {} is prepared already; release it first", word);
+  }
+
+  template <class Object>
+  static void check_once(const Object* a, const Object* b, const char* word) {
+    WEFT_CHECK(ArgumentError, a == nullptr || a != b,
+               "prepare: this {} is given twice; name it once", word);
+  }
+
+  static void install(const std::shared_ptr<State>& state, optim::Optimizer& optimizer) {
+    if (hook_of(optimizer) != nullptr) take_off(optimizer);
+    optimizer.set_gate(Gate{state, optimizer.gate()});
+  }
+
+  static void install(const std::shared_ptr<State>& state, data::DataLoader& loader) {
+    if (hook_of(loader) != nullptr) take_off(loader);
+    Observer hook{state,         loader.observer(), loader.device(),
+                  loader.rank(), loader.world(),    loader.splits_batches()};
+    loader.shard(state->group.rank(), state->group.size(), state->options.split_batches);
+    loader.to(state->options.device);
+    loader.set_observer(std::move(hook));
+  }
+
+  template <class Object>
+  void release(Object* object) const {
+    if (object == nullptr) return;
+    const auto* hook = hook_of(*object);
+    if (hook != nullptr && hook->state.get() == this) take_off(*object);
   }
 
   /// Everything that one rank alone can tell.
@@ -123,6 +219,12 @@ struct Accelerator::State {
             !options.split_batches || object.loader->options().batch_size % group.size() == 0,
             "prepare: a batch of {} cannot be split evenly over {} ranks",
             object.loader->options().batch_size, group.size());
+      check_free(object.optimizer, "optimizer");
+      check_free(object.loader, "loader");
+      for (size_t j = 0; j < i; ++j) {
+        check_once(object.optimizer, objects[j].optimizer, "optimizer");
+        check_once(object.loader, objects[j].loader, "loader");
+      }
       if (object.module == nullptr) continue;
       bool twice = find(*object.module) != nullptr;
       for (size_t j = 0; j < i; ++j) twice |= objects[j].module == object.module;
@@ -139,26 +241,57 @@ struct Accelerator::State {
   void agree(const std::exception_ptr& failure) const {
     const Tensor failed = full({group.size()}, 0, {.dtype = DType::u8});
     if (failure) failed.select(0, group.rank()).fill_(1);
-    group.all_reduce(failed, dist::ReduceOp::max);
+    try {
+      group.all_reduce(failed, dist::ReduceOp::max);
+    } catch (const CommError&) {
+      if (failure) std::rethrow_exception(failure);  // the cause, where the group has ended
+      throw;
+    }
     if (failure) std::rethrow_exception(failure);
     const std::vector<uint8_t> flags = failed.to_vector<uint8_t>();
     for (size_t r = 0; r < flags.size(); ++r)
       WEFT_CHECK(ArgumentError, flags[r] == 0, "prepare: rank {} failed; its error says why", r);
   }
 
+  /// Makes `step` on all ranks, and throws on all where it fails on any: a rank that threw alone
+  /// would leave the others waiting in the step after.
+  template <class Step>
+  void together(Step&& step) const {
+    std::exception_ptr failure;
+    try {
+      step();
+    } catch (...) {
+      failure = std::current_exception();  // thrown by agree(), after the other ranks know
+    }
+    agree(failure);
+  }
+
+  /// Brings a model to the device; returns where it was, if that was one other device.
+  std::optional<Device> move(nn::Module& module) const {
+    std::optional<Device> before;
+    bool one = true, moves = false;
+    for (const Tensor& parameter : module.parameters()) {
+      one = one && (!before || *before == parameter.device());
+      before = parameter.device();
+      moves = moves || parameter.device() != options.device;
+    }
+    if (!moves) return std::nullopt;
+    module.to(options.device);
+    return one ? before : std::nullopt;
+  }
+
   Attachment attach(nn::Module& module) const {
-    const auto parameters = module.named_parameters();
-    if (std::any_of(parameters.begin(), parameters.end(),
-                    [&](const auto& entry) { return entry.second.device() != options.device; }))
-      module.to(options.device);
     Attachment attachment{&module, module.parameters(), nullptr};
     attachment.reducer =
         std::make_unique<dist::GradReducer>(trainable(attachment.parameters), group);
-    dist::broadcast_tensors(attachment.parameters, group);
+    return attachment;
+  }
+
+  void share_values(const nn::Module& module) const {
+    dist::broadcast_tensors(module.parameters(), group);
     std::vector<Tensor> buffers;
     for (const auto& [name, buffer] : module.named_buffers()) buffers.push_back(buffer);
     dist::broadcast_tensors(buffers, group);
-    return attachment;
   }
 };
 
@@ -168,6 +301,7 @@ Accelerator::Accelerator(AcceleratorOptions options) {
 }
 
 Accelerator::~Accelerator() {
+  state_->ended = true;
   state_->in_micro_batch = false;  // what is installed in optimizers stays open
   state_->attachments.clear();
 }
@@ -194,27 +328,31 @@ void Accelerator::print(std::string_view line) const {
 
 void Accelerator::prepare_all(const std::vector<Preparable>& objects) {
   State& state = *state_;
-  std::exception_ptr failure;
-  try {
-    state.check(objects);
-  } catch (...) {
-    failure = std::current_exception();  // thrown by agree(), after the other ranks know
-  }
-  state.agree(failure);
-  // The only parts that can still fail; a reducer that is dropped takes itself out.
-  std::vector<Attachment> attachments;
+  state.together([&] { state.check(objects); });
+  std::vector<nn::Module*> modules;
   for (const Preparable& object : objects)
-    if (object.module != nullptr) attachments.push_back(state.attach(*object.module));
+    if (object.module != nullptr) modules.push_back(object.module);
+  std::vector<std::pair<nn::Module*, Device>> moved;
+  std::vector<Attachment> attachments;  // a reducer that is dropped takes itself out
+  try {
+    state.together([&] {
+      for (nn::Module* module : modules)
+        if (const auto before = state.move(*module)) moved.emplace_back(module, *before);
+    });
+    for (nn::Module* module : modules)
+      state.together([&] { attachments.push_back(state.attach(*module)); });
+    state.together([&] {
+      for (const nn::Module* module : modules) state.share_values(*module);
+    });
+  } catch (...) {
+    attachments.clear();
+    for (const auto& [module, before] : moved) module->to(before);
+    throw;
+  }
   for (Attachment& attachment : attachments) state.attachments.push_back(std::move(attachment));
   for (const Preparable& object : objects) {
-    if (object.optimizer != nullptr)
-      object.optimizer->set_gate([shared = state_] { return shared->gate_is_open(); });
-    if (object.loader != nullptr) {
-      object.loader->shard(state.group.rank(), state.group.size(), state.options.split_batches);
-      object.loader->to(state.options.device);
-      object.loader->set_observer(
-          [shared = state_](const data::BatchInfo& info) { shared->batch = info; });
-    }
+    if (object.optimizer != nullptr) State::install(state_, *object.optimizer);
+    if (object.loader != nullptr) State::install(state_, *object.loader);
   }
 }
 
@@ -223,11 +361,8 @@ void Accelerator::release_all(const std::vector<Preparable>& objects) {
     if (object.module != nullptr)
       std::erase_if(state_->attachments,
                     [&](const Attachment& attachment) { return attachment.is_of(*object.module); });
-    if (object.optimizer != nullptr) object.optimizer->set_gate(nullptr);
-    if (object.loader != nullptr) {
-      object.loader->shard(0, 1);
-      object.loader->set_observer(nullptr);
-    }
+    state_->release(object.optimizer);
+    state_->release(object.loader);
   }
 }
 

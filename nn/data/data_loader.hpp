@@ -65,13 +65,19 @@ class WEFT_API DataLoader {
   /// example is repeated: the parts of a last batch may differ by one, and be empty. Throws
   /// ArgumentError unless 0 <= rank < world.
   void shard(int64_t rank, int64_t world, bool split_batches = false);
+  /// The part that shard() gave.
+  int64_t rank() const { return rank_; }
+  int64_t world() const { return world_; }
+  bool splits_batches() const { return split_batches_; }
   /// Batches are moved to `device`.
   void to(Device device) { device_ = device; }
+  Device device() const { return device_; }
   /// Is told of each batch that a loop begun from now on comes to, and of the loop's end (a
   /// failure and a loop left early included), once. An empty function takes it away.
   void set_observer(std::function<void(const BatchInfo&)> observer) {
     observer_ = std::move(observer);
   }
+  const std::function<void(const BatchInfo&)>& observer() const { return observer_; }
 
   class Iterator {
    public:

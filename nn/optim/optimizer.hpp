@@ -95,6 +95,7 @@ class WEFT_API Optimizer {
   /// While `gate` returns false, step() and zero_grad() do nothing, and neither do schedules of
   /// this optimizer: how gradients are accumulated. An empty function takes it away.
   void set_gate(std::function<bool()> gate) { gate_ = std::move(gate); }
+  const std::function<bool()>& gate() const { return gate_; }
   bool is_open() const { return !gate_ || gate_(); }
 
  protected:

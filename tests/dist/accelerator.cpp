@@ -255,6 +255,97 @@ TEST_CASE("accelerator: prepare is all or nothing, on all ranks") {
   });
 }
 
+TEST_CASE("accelerator: an evaluation loop inside the training body leaves the batch as it was") {
+  // 5 examples in batches of 4 over 2 ranks: 2 + 2, then 0 + 1.
+  const data::TensorDataset dataset = make_data(5), few = make_data(8);
+  check_on_ranks(2, [&](const Group& group, Problems& problems) {
+    Accelerator accelerator(
+        {.gradient_accumulation_steps = 10, .split_batches = true, .group = group});
+    Net net = make_net(1);
+    data::DataLoader loader(dataset, {.batch_size = 4}), others(few, {.batch_size = 4});
+    accelerator.prepare(net, loader, others);
+    std::vector<float> means;
+    std::vector<bool> synced;
+    for (auto& batch : loader) {
+      problems.expect(batch.inputs.size(0) <= 2, "training");
+      for (auto& [a, b] : others) problems.expect(a.size(0) == 2, "evaluation");
+      for (auto& [a, b] : others)
+        if (b.size(0) == 2) break;  // left early
+      const auto guard = accelerator.accumulate();
+      synced.push_back(accelerator.sync_gradients());
+      means.push_back(accelerator.average(full({}, 1.0 + group.rank())).item<float>());
+    }
+    problems.expect(means == std::vector<float>{1.5f, 2.0f}, "weights");
+    problems.expect(synced == std::vector<bool>{false, true}, "the last batch");
+    const float after = accelerator.average(full({}, 1.0 + group.rank())).item<float>();
+    problems.expect(after == 1.5f, "after the loop");
+  });
+}
+
+TEST_CASE("accelerator: a model that one rank cannot hold fails on all, and they go on") {
+  check_on_ranks(2, [](const Group& group, Problems& problems) {
+    const Device device = group.rank() == 0 ? Device::sim() : Device::cuda(99);
+    Accelerator accelerator({.device = device, .group = group});
+    Net net = make_net(1);
+    optim::SGD optimizer(net.parameters(), {.lr = 0.1});
+    if (group.rank() == 0) {
+      const std::string text = text_of<ArgumentError>([&] { accelerator.prepare(optimizer, net); });
+      problems.expect(text == "prepare: rank 1 failed; its error says why", text);
+    } else {
+      const std::string text = text_of<DeviceError>([&] { accelerator.prepare(optimizer, net); });
+      problems.expect(text.find("another error") == std::string::npos && text != "no error", text);
+    }
+    problems.expect(net.fc1.weight.device().is_cpu() && net.fc2.bias.device().is_cpu(), "devices");
+    problems.expect(!grad_buffer(net.fc1.weight).defined() && !optimizer.gate(), "nothing is left");
+    Accelerator other({.group = group});
+    other.prepare(optimizer, net);
+    problems.expect(grad_buffer(net.fc1.weight).defined(), "the group goes on");
+  });
+}
+
+TEST_CASE("accelerator: release gives back what was there, and leaves the unprepared alone") {
+  const data::TensorDataset dataset = make_data(12);
+  Net net = make_net(1);
+  optim::SGD optimizer(net.parameters(), {.lr = 0.1});
+  data::DataLoader loader(dataset, {.batch_size = 2});
+  bool open = false;
+  int told = 0;
+  optimizer.set_gate([&] { return open; });
+  loader.shard(1, 3);
+  loader.to(Device::sim());
+  loader.set_observer([&](const data::BatchInfo&) { ++told; });
+  const auto check_own = [&] {
+    open = false;
+    CHECK_FALSE(optimizer.is_open());
+    open = true;
+    CHECK(optimizer.is_open());
+    CHECK(loader.rank() == 1);
+    CHECK(loader.world() == 3);
+    CHECK(loader.device() == Device::sim());
+    told = 0;
+    for (auto& [inputs, targets] : loader) CHECK(inputs.device() == Device::sim());
+    CHECK(told == 3);  // two batches and the end
+  };
+  std::optional<Accelerator> first, second;
+  first.emplace(AcceleratorOptions{.group = Group()});
+  second.emplace(AcceleratorOptions{.group = Group()});
+  first->release(optimizer, loader);
+  check_own();
+  first->prepare(optimizer, loader);
+  CHECK(loader.size() == 6);
+  CHECK(loader.device().is_cpu());
+  second->release(optimizer, loader);  // not its own
+  CHECK(loader.size() == 6);
+  first->release(optimizer, loader);
+  check_own();
+  // What an Accelerator that has ended left behind is replaced, not kept as the state before.
+  first->prepare(optimizer, loader);
+  first.reset();
+  second->prepare(optimizer, loader);
+  second->release(optimizer, loader);
+  check_own();
+}
+
 TEST_CASE("accelerator: model, optimizer, loader and Accelerator end in any order") {
   const data::TensorDataset dataset = make_data(8);
   for (int order = 0; order < 2; ++order)
@@ -324,6 +415,17 @@ TEST_CASE("accelerator: options that cannot work are refused") {
   check_error<ArgumentError>("accelerator_same_twice", [&] { accelerator.prepare(net, net); });
   accelerator.prepare(net);
   check_error<ArgumentError>("accelerator_twice", [&] { accelerator.prepare(net); });
+  optim::SGD optimizer(net.parameters(), {.lr = 0.1});
+  const data::TensorDataset dataset = make_data(4);
+  data::DataLoader loader(dataset);
+  check_error<ArgumentError>("accelerator_optimizer_given_twice",
+                             [&] { accelerator.prepare(optimizer, optimizer); });
+  check_error<ArgumentError>("accelerator_loader_given_twice",
+                             [&] { accelerator.prepare(loader, optimizer, loader); });
+  accelerator.prepare(optimizer, loader);
+  check_error<ArgumentError>("accelerator_optimizer_twice",
+                             [&] { accelerator.prepare(optimizer); });
+  check_error<ArgumentError>("accelerator_loader_twice", [&] { accelerator.prepare(loader); });
   check_error<ArgumentError>("accelerator_reduce",
                              [&] { accelerator.reduce(full({1}, 1.0), "max"); });
 }
