@@ -19,6 +19,10 @@ void update(Context& context, const StepAttrs& attrs, TensorRef grad, Outputs ou
   for (int i = 0; i < Step::kStates; ++i)
     if (outputs[static_cast<size_t>(i) + 1] != nullptr)
       state[i] = context.data<C>(outputs[static_cast<size_t>(i) + 1]);
+  // A step names every state, also one that it leaves alone: an absent one stands for another.
+  C* present = nullptr;
+  for (C* one : state) present = present == nullptr ? one : present;
+  for (C*& one : state) one = one == nullptr ? present : one;
   parallel_for(outputs[0]->numel, kLight / 4, [=](int64_t begin, int64_t end) {
     P* p = parameter;
     const G* g = gradient;
