@@ -31,6 +31,17 @@ TensorImpl* make_impl(const Shape& shape, DType dtype) {
   return impl;
 }
 
+/// As contiguous_strides, in place: a list that was just written number by number cannot be read as
+/// a whole without a stall, and every new tensor would do so.
+void fill_contiguous_strides(TensorImpl& impl) {
+  impl.strides = impl.shape;
+  int64_t step = 1;
+  for (int i = impl.shape.rank() - 1; i >= 0; --i) {
+    impl.strides[i] = step;
+    step *= impl.shape[i] > 1 ? impl.shape[i] : 1;
+  }
+}
+
 bool is_packed(const Shape& shape, const Strides& strides) {
   int64_t expected = 1;
   for (int i = shape.rank() - 1; i >= 0; --i) {
@@ -62,7 +73,7 @@ Tensor empty_for(const char* op, const Shape& shape, DType dtype, Device device)
     check_sizes(op, shape, dtype);
   Storage storage = Storage::allocate(static_cast<size_t>(numel * size_of(dtype)), device, op);
   TensorImpl* impl = make_impl(shape, dtype);
-  impl->strides = contiguous_strides(shape);
+  fill_contiguous_strides(*impl);
   impl->device = device;
   impl->data = storage->data;
   impl->storage = std::move(storage);

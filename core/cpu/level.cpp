@@ -1,5 +1,6 @@
 #include <weft/core/cpu/level.hpp>
 
+#include <atomic>
 #include <string>
 
 #include <weft/core/base/check.hpp>
@@ -99,8 +100,16 @@ CpuLevel cpu_level() {
 
 const char* name_of(CpuLevel level) { return kLevelNames[static_cast<int>(level)]; }
 
+namespace {
+constinit std::atomic<const KernelFn*> kernel_table{nullptr};
+}
+
 const KernelFn* cpu_kernel_table() {
-  static const KernelFn* const table = table_of(cpu_level());
+  const KernelFn* table = kernel_table.load(std::memory_order_relaxed);
+  if (table == nullptr) [[unlikely]] {
+    table = table_of(cpu_level());  // the same for every thread that comes here
+    kernel_table.store(table, std::memory_order_relaxed);
+  }
   return table;
 }
 

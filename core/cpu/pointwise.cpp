@@ -46,14 +46,20 @@ bool is_direct(const PointwiseOp& op, Inputs inputs, TensorRef output, DType& dt
 
 void run_direct(const PointwiseOp& op, Block block, Context& context, const Attrs& attrs,
                 Inputs inputs, TensorRef output, int64_t item) {
-  const std::byte* in[kMostOperands];
+  const void* in[kMostOperands];
   for (size_t k = 0; k < inputs.size(); ++k) in[k] = context.bytes(inputs[k]);
   std::byte* out = context.bytes(output);
+  if (output->numel <=
+      op.grain) {  // most calls on small tensors: nothing between them and the loop
+    if (output->numel > 0) block(in, out, output->numel, attrs);
+    return;
+  }
   const int64_t out_item = op.truth ? 1 : item;
   const size_t count = inputs.size();
   parallel_for(output->numel, op.grain, [&](int64_t begin, int64_t end) {
     const void* from[kMostOperands];
-    for (size_t k = 0; k < count; ++k) from[k] = in[k] + begin * item;
+    for (size_t k = 0; k < count; ++k)
+      from[k] = static_cast<const std::byte*>(in[k]) + begin * item;
     block(from, out + begin * out_item, end - begin, attrs);
   });
 }
