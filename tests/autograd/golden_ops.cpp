@@ -46,7 +46,8 @@ TEST_CASE("golden ops fail where one value is flipped") {
   const std::pair<const char*, const char*> flips[] = {
       {"mul.1", "mul.1/output0"}, {"mul.1", "mul.1/grad1"}, {"add.4", "add.4/output0"}};
   for (const auto& [id, key] : flips) {
-    CAPTURE(key);
+    const auto& shown = key;  // clang 14 captures no structured binding
+    CAPTURE(shown);
     const io::SafetensorsEntry& entry = file.entry(key);
     std::string changed = bytes;
     // The sign of a float's first value, or the top bit of a whole number.

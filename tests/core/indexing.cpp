@@ -219,7 +219,8 @@ TEST_CASE("derivatives of joining and indexing") {
       {"select", [](const auto& in) { return square(in[0].select(1, 2)); }},
   };
   for (const auto& [name, fn] : cases) {
-    CAPTURE(name);
+    const auto& shown = name;  // clang 14 captures no structured binding
+    CAPTURE(shown);
     CHECK(gradcheck(fn, {x, y}, {.second_order = true}) == "");
   }
   const Tensor distinct = tensor({{1, 0}, {3, 0}, {2, 1}});

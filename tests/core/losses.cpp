@@ -265,7 +265,8 @@ TEST_CASE("derivatives of softmax and losses") {
       {"normalize", [](const auto& in) { return normalize(in[0]); }},
   };
   for (const auto& [name, fn] : cases) {
-    CAPTURE(name);
+    const auto& shown = name;  // clang 14 captures no structured binding
+    CAPTURE(shown);
     CHECK(gradcheck(fn, {x, y}, {.second_order = true}) == "");
   }
 }

@@ -293,7 +293,8 @@ TEST_CASE("derivatives of reductions") {
       {"cumprod", [](const Tensor& t) { return cumprod(t, 1); }},
   };
   for (const auto& [name, fn] : cases) {
-    CAPTURE(name);
+    const auto& shown = name;  // clang 14 captures no structured binding
+    CAPTURE(shown);
     const auto run = [&fn = fn](const std::vector<Tensor>& in) { return fn(in[0]); };
     CHECK(gradcheck(run, {x}) == "");
   }

@@ -85,8 +85,9 @@ TEST_CASE("the 80 layers of Llama-3-70B as modules on meta: 723 keys, no weights
   std::map<std::string, Shape> expected = published_keys();
   for (const auto& [key, tensor] : dict) {
     const auto found = expected.find(key);
-    REQUIRE_MESSAGE(found != expected.end(), key);
-    CHECK_MESSAGE(tensor.shape() == found->second, key);
+    const auto& shown = key;  // clang 14 captures no structured binding
+    REQUIRE_MESSAGE(found != expected.end(), shown);
+    CHECK_MESSAGE(tensor.shape() == found->second, shown);
     CHECK(tensor.device().is_meta());
     CHECK(tensor.dtype() == DType::bf16);
     expected.erase(found);
@@ -107,7 +108,8 @@ TEST_CASE(
   CHECK(logits.shape() == Shape{2, 5, 11});
   cross_entropy(logits.flatten(0, 1), ids.flatten()).backward();
   for (auto& [name, parameter] : model.named_parameters()) {
-    CAPTURE(name);
+    const auto& shown = name;  // clang 14 captures no structured binding
+    CAPTURE(shown);
     REQUIRE(parameter.grad().defined());
     CHECK(sum(abs(parameter.grad())).item<float>() > 0);
   }

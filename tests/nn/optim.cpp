@@ -172,7 +172,8 @@ TEST_CASE("AdamW shrinks the parameter, Adam adds to the gradient") {
 
 TEST_CASE("every optimizer finds the minimum of a bowl, on cpu and on sim alike") {
   for (const auto& [name, make] : makers()) {
-    CAPTURE(name);
+    const auto& shown = name;  // clang 14 captures no structured binding
+    CAPTURE(shown);
     std::vector<std::vector<float>> ends;
     for (const Device device : {Device::cpu(), Device::sim(0)}) {
       const Tensor p = leaf({4}, DType::f32, device);
@@ -197,7 +198,8 @@ TEST_CASE("every optimizer finds the minimum of a bowl, on cpu and on sim alike"
 TEST_CASE("16-bit and f64 parameters: states in f32 and f64, arithmetic in float and double") {
   for (const auto& [name, make] : makers())
     for (const DType dtype : {DType::f64, DType::bf16, DType::f16}) {
-      CAPTURE(name);
+      const auto& shown = name;  // clang 14 captures no structured binding
+      CAPTURE(shown);
       CAPTURE(name_of(dtype));
       const Tensor exact = leaf({37}), p = leaf({37}, dtype);
       const Made a = make({exact}), b = make({p});
@@ -273,7 +275,8 @@ TEST_CASE("zero_grad drops or zeroes; a closed gate stops both verbs") {
 TEST_CASE("an optimizer goes on from its saved state as if it had not stopped") {
   const test::TempDir folder;
   for (const auto& [name, make] : makers()) {
-    CAPTURE(name);
+    const auto& shown = name;  // clang 14 captures no structured binding
+    CAPTURE(shown);
     const Tensor straight = leaf({6}), stopped = leaf({6});
     const Made whole = make({straight}), before = make({stopped});
     take_steps(*whole, straight, 0, 6);
