@@ -194,6 +194,12 @@ void dispatch_views(OpId op, const Attrs& attrs, const Tensor& input, std::span<
 
 namespace {
 
+/// The memory has new values: saved tensors that share it notice, and their error names the op.
+void mark_written(const OpInfo& info, StorageImpl& storage) {
+  storage.version.fetch_add(1, std::memory_order_relaxed);
+  storage.writer = info.name;
+}
+
 /// What may be written to, and what autograd could not follow.
 void check_target(const OpInfo& info, const TensorImpl& out, const OutputSpec& spec,
                   bool recording) {
@@ -249,8 +255,7 @@ void dispatch_into(OpId op, const Attrs& attrs, Inputs inputs, Tensor& out) {
              name_of(spec.dtype), name_of(target->dtype));
   const TensorRef ref = target;
   run(op, info, attrs, inputs, Outputs(&ref, 1), device);
-  target->storage->version.fetch_add(1, std::memory_order_relaxed);
-  target->storage->writer = info.name;
+  mark_written(info, *target->storage.get());
   if (recording) {
     record_call(op, info, attrs, inputs, std::span(&out, 1), true);
     target->storage->recorded_write = target->storage->version.load(std::memory_order_relaxed);
@@ -282,7 +287,7 @@ void dispatch_update(OpId op, const Attrs& attrs, Inputs inputs, std::span<Tenso
   }
   run(op, info, attrs, inputs, Outputs(refs, outputs.size()), device);
   for (const Tensor& out : outputs)
-    if (out.defined()) out.storage()->version.fetch_add(1, std::memory_order_relaxed);
+    if (out.defined()) mark_written(info, *out.storage().get());
 }
 
 Tensor dispatch_factory(OpId op, const Attrs& attrs, const Shape& shape,
