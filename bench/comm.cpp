@@ -77,7 +77,7 @@ std::vector<Case> cases_of(int ranks) {
 
 using Command = std::vector<std::string>;
 
-/// `program` as each rank, with the variables that it needs.
+/// `program RANK SIZE` as each rank, with the variables that it needs.
 std::vector<Command> as_ranks(int ranks, const Command& program, const Command& variables) {
   std::vector<Command> commands;
   for (int rank = 0; rank < ranks; ++rank) {
@@ -90,6 +90,7 @@ std::vector<Command> as_ranks(int ranks, const Command& program, const Command& 
                        "OMP_NUM_THREADS=1"};
     command.insert(command.end(), variables.begin(), variables.end());
     command.insert(command.end(), program.begin(), program.end());
+    command.insert(command.end(), {std::to_string(rank), std::to_string(ranks)});
     commands.push_back(command);
   }
   return commands;
@@ -136,13 +137,11 @@ Contenders start_all(int ranks, const Options& options, dist::StoreServer& store
     add(
         "DeepSpeed",
         [&](const std::string& address) {
-          // Its environment's programs come first: the op's compiler driver is one of them.
-          const std::string path = fmt::format("PATH={}/bin:{}", options.deepspeed, getenv("PATH"));
           return as_ranks(
               ranks,
               {options.deepspeed + "/bin/python", BENCH_SOURCES "/deepspeed_rank.py", address},
               {"MASTER_ADDR=127.0.0.1", fmt::format("MASTER_PORT={}", 20000 + getpid() % 20000),
-               "GLOO_SOCKET_IFNAME=lo", "CUDA_VISIBLE_DEVICES=", path});
+               "GLOO_SOCKET_IFNAME=lo", "CUDA_VISIBLE_DEVICES="});
         },
         300);
   return all;

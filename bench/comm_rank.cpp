@@ -1,5 +1,5 @@
-// One rank of the contenders weft and gloo of bench/comm: comm_rank weft|gloo ADDRESS, with the
-// variables of a rank set. Exits with 3 where it was built without gloo.
+// One rank of the contenders weft and gloo of bench/comm: comm_rank weft|gloo ADDRESS RANK
+// SIZE, with the variables of a rank set. Exits with 3 where it was built without gloo.
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
@@ -21,8 +21,6 @@ namespace {
 
 using namespace weft;
 
-int number_of(const char* variable) { return std::atoi(std::getenv(variable)); }
-
 void run_weft(const std::string& address) {
   const dist::Group group = dist::init_process_group();
   std::map<std::pair<size_t, bool>, Tensor> tensors;
@@ -43,10 +41,9 @@ void run_weft(const std::string& address) {
   });
 }
 
-void run_gloo(const std::string& address) {
-  const int rank = number_of("RANK");
+void run_gloo(const std::string& address, int rank, int size) {
   const auto store = dist::connect_store_from_environment();
-  bench::RawGloo gloo(*store, rank, number_of("WORLD_SIZE"));
+  bench::RawGloo gloo(*store, rank, size);
   std::map<size_t, std::vector<float>> buffers;
   bench::serve(address, rank, [&](const bench::Order& order) {
     if (order.operation == "barrier")
@@ -63,12 +60,12 @@ void run_gloo(const std::string& address) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc != 3) return 2;
+  if (argc != 5) return 2;
   try {
     if (std::string(argv[1]) == "weft")
       run_weft(argv[2]);
     else if (bench::RawGloo::is_built())
-      run_gloo(argv[2]);
+      run_gloo(argv[2], std::atoi(argv[3]), std::atoi(argv[4]));
     else
       return 3;
   } catch (const std::exception& error) {

@@ -1,11 +1,14 @@
 """One rank of the contender DeepSpeed of bench/comm: its shared-memory all-reduce for CPUs, which is
-compiled on first use. python deepspeed_rank.py ADDRESS, with torch.distributed's variables set."""
+compiled on first use. python deepspeed_rank.py ADDRESS RANK SIZE, with torch.distributed's variables
+set."""
 import os
 import socket
 import sys
 import time
 
 os.environ["DS_ACCELERATOR"] = "cpu"
+# The op's compiler driver is a program of this environment.
+os.environ["PATH"] = os.path.dirname(sys.executable) + ":" + os.environ["PATH"]
 import torch
 
 torch.set_num_threads(1)
@@ -21,7 +24,7 @@ if not isinstance(backend, TorchBackend) or backend.shm_comm_op is None:
 driver = socket.socket(socket.AF_UNIX)
 driver.connect("\0" + sys.argv[1])
 lines = driver.makefile("rw", buffering=1)
-print("hello", os.environ["RANK"], file=lines, flush=True)
+print("hello", sys.argv[2], file=lines, flush=True)
 buffers = {}
 for line in lines:
     operation, size, _, iterations = line.split()

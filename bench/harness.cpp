@@ -76,17 +76,17 @@ Options parse(int& argc, char** argv) {
 }
 
 void print_header() {
-  std::cout << fmt::format("{:<34} {:>3} {:>11} {:>11} {:>7} {:>15}  {}\n", "row", "thr", "weft",
+  std::cout << fmt::format("{:<40} {:>3} {:>11} {:>11} {:>7} {:>15}  {}\n", "row", "thr", "weft",
                            "peer", "ratio", "interval", "verdict");
 }
 
 void print_row(const Row& row, const Comparison& c) {
   std::string line =
-      fmt::format("{:<34} {:>3} {:>11}", row.name, row.threads, seconds_text(c.weft_seconds));
+      fmt::format("{:<40} {:>3} {:>11}", row.name, row.threads, seconds_text(c.weft_seconds));
   if (c.ratio > 0)
     line += fmt::format(" {:>11} {:>7.2f} {:>15}  {}", seconds_text(c.peer_seconds), c.ratio,
                         fmt::format("[{:.2f}, {:.2f}]", c.low, c.high), verdict(c));
-  if (c.ratio > 0 && row.peer_name != Row{}.peer_name) line += " than " + row.peer_name;
+  if (c.ratio > 0 && row.peer_name != Row{}.peer_name) line += ", against " + row.peer_name;
   if (row.bytes > 0) line += fmt::format("  {:.1f} GB/s", row.bytes / c.weft_seconds / 1e9);
   if (row.operations > 0)
     line += fmt::format("  {:.0f} GFLOP/s", row.operations / c.weft_seconds / 1e9);

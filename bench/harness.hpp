@@ -1,7 +1,6 @@
 // Rows of the benchmark programs. Each row times weft and, where there is one, a peer doing the
 // same work in the same process. Run plainly, a program is an ordinary Google Benchmark binary;
-// with
-// `--report FILE` it measures interleaved pairs and writes ratios (see docs/benchmarks.md).
+// with `--report FILE` it measures interleaved pairs and writes ratios (see docs/benchmarks.md).
 #pragma once
 
 #include <functional>
