@@ -88,6 +88,7 @@ Control::Control(std::shared_ptr<Region> region, Peers& peers, std::string name,
       rank_(peers.rank()),
       size_(peers.size()),
       spins_(size_ <= usable_cpus() ? kSpins : 0),
+      notes_(name_),
       start_(Clock::now()) {
   ControlHeader& head = header();
   if (rank_ == 0) {
@@ -147,6 +148,7 @@ void Control::write_record(const Call& call, uint64_t sequence) {
   record_->done.store(0, relaxed);
   for (int i = 0; i < call.shape.rank(); ++i) record_->shape[i].store(call.shape[i], relaxed);
   mine.records.store(index + 1, std::memory_order_release);
+  note_begin(notes_, call, sequence);
 }
 
 std::string Control::last_call(int rank) const {
@@ -180,7 +182,10 @@ uint64_t Control::begin_message(const Call& call, uint64_t sequence) {
   return fingerprint(id_, sequence, call);
 }
 
-void Control::finish() { record_->done.store(1, std::memory_order_relaxed); }
+void Control::finish() {
+  record_->done.store(1, std::memory_order_relaxed);
+  notes_.finish();
+}
 
 void Control::signal(std::atomic<uint32_t>& count, std::atomic<uint32_t>& waiters) {
   count.fetch_add(1, std::memory_order_seq_cst);
@@ -299,6 +304,10 @@ void Control::throw_ending() {
   if (head.ending.load(std::memory_order_acquire) != 2)
     throw CommError(fmt::format("group '{}': ended by a rank that died doing so", name_));
   const std::string reason(head.reason);
+  const bool lost = head.kind == Ending::lost && head.lost_rank >= 0 && head.lost_rank < size_;
+  weft::detail::note_group_ended(
+      lost ? head.lost_rank : -1,
+      lost ? line(head.lost_rank).pid.load(std::memory_order_relaxed) : -1, reason);
   switch (head.kind) {
     case Ending::lost: throw PeerLost(head.lost_rank, reason);
     case Ending::timeout: throw TimeoutError(reason);

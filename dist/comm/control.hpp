@@ -24,6 +24,7 @@
 #include <string>
 #include <vector>
 
+#include <weft/core/base/crash.hpp>
 #include <weft/dist/comm/call.hpp>
 #include <weft/dist/comm/peers.hpp>
 #include <weft/dist/store/clock.hpp>
@@ -154,6 +155,7 @@ class Control {
   uint64_t sequence_ = 0;
   uint64_t fingerprint_ = 0;
   Call call_;
+  weft::detail::CollectiveNotes notes_;
   Record* record_ = nullptr;
   TimePoint start_;
 };
