@@ -2,11 +2,14 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <tuple>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -82,12 +85,70 @@ class WEFT_API Accelerator {
   int num_processes() const;
   bool is_main_process() const { return process_index() == 0; }
   bool is_local_main_process() const { return local_process_index() == 0; }
+  bool is_last_process() const { return process_index() == num_processes() - 1; }
   const dist::Group& group() const;
 
   /// Returns when every rank has called it.
   void wait_for_everyone() const;
   /// Writes a line to stdout, on the main process alone.
   void print(std::string_view line) const;
+
+  /// Runs `body` on one process alone; it must make no collective call.
+  template <class Body>
+  void on_main_process(Body&& body) const {
+    if (is_main_process()) body();
+  }
+  template <class Body>
+  void on_local_main_process(Body&& body) const {  ///< on one process of each host
+    if (is_local_main_process()) body();
+  }
+  template <class Body>
+  void on_last_process(Body&& body) const {
+    if (is_last_process()) body();
+  }
+  template <class Body>
+  void on_process(int index, Body&& body) const {
+    if (process_index() == index) body();
+  }
+
+  /// Runs `body` on the main process, then on all others, and returns what it returns: the first
+  /// fills a cache, which the others read. Every rank calls it; `body` must make no collective
+  /// call. Where it throws on the main process, it does not run on the others: they throw Error
+  /// with the text.
+  template <class Body>
+  auto main_process_first(Body&& body) const {
+    return first(is_main_process(), "main_process_first", body);
+  }
+  /// The same with the main process of each host.
+  template <class Body>
+  auto local_main_process_first(Body&& body) const {
+    return first(is_local_main_process(), "local_main_process_first", body);
+  }
+
+  /// This rank's part of `items` (of each value of a map, of a tensor's first dim), in order; the
+  /// first `size % num_processes` ranks get one more. With `apply_padding` the parts are equally
+  /// long: the last item is repeated, so that the parts can be gathered.
+  template <class T>
+  std::vector<T> split_between_processes(const std::vector<T>& items,
+                                         bool apply_padding = false) const {
+    const Part part = part_of(static_cast<int64_t>(items.size()), apply_padding);
+    std::vector<T> result(items.begin() + part.start, items.begin() + part.start + part.count);
+    for (int64_t i = 0; i < part.padding; ++i) result.push_back(items.back());
+    return result;
+  }
+  Tensor split_between_processes(const Tensor& tensor, bool apply_padding = false) const;
+  template <class T>
+  std::map<std::string, T> split_between_processes(const std::map<std::string, T>& items,
+                                                   bool apply_padding = false) const {
+    std::map<std::string, T> result;
+    for (const auto& [name, value] : items)
+      result.emplace(name, split_between_processes(value, apply_padding));
+    return result;
+  }
+
+  /// Gives every rank the main process's default generator state, so that the next random numbers
+  /// are the same on all. A collective.
+  void synchronize_rng_states() const;
 
   /// Prepares modules, optimizers, loaders and schedules, in any order and in place: models go to
   /// device(), get rank 0's parameters and buffers, and have their gradients averaged; loaders
@@ -161,6 +222,12 @@ class WEFT_API Accelerator {
       return std::tuple(gather_uneven(first), gather_uneven(rest)...);
   }
 
+  /// `tensor` with `pad_index` behind its elements along `dim` (before them with `pad_first`), so
+  /// that it is as long as the longest of the ranks; the tensor itself where it is so already. The
+  /// other dims must agree. Throws ArgumentError for a dim that it does not have.
+  Tensor pad_across_processes(const Tensor& tensor, int64_t dim = 0, double pad_index = 0,
+                              bool pad_first = false) const;
+
   /// "sum" or "mean" of the ranks' tensors, as a new tensor. Throws ArgumentError for another word.
   Tensor reduce(const Tensor& tensor, const std::string& reduction = "sum") const;
 
@@ -177,6 +244,23 @@ class WEFT_API Accelerator {
   struct State;
   void prepare_all(const std::vector<detail::Preparable>& objects);
   void release_all(const std::vector<detail::Preparable>& objects);
+
+  struct Part {
+    int64_t start, count, padding;
+  };
+  Part part_of(int64_t size, bool apply_padding) const;
+  void run_in_order(bool first, const char* op, const std::function<void()>& body) const;
+  template <class Body>
+  auto first(bool is_first, const char* op, Body& body) const {
+    if constexpr (std::is_void_v<std::invoke_result_t<Body&>>) {
+      run_in_order(is_first, op, [&] { body(); });
+    } else {
+      std::optional<std::invoke_result_t<Body&>> result;
+      run_in_order(is_first, op, [&] { result.emplace(body()); });
+      return *std::move(result);
+    }
+  }
+
   Tensor gather_uneven(const Tensor& tensor) const;
 
   std::shared_ptr<State> state_;
