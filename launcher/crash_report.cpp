@@ -124,7 +124,9 @@ std::vector<std::string> stack_lines(const CrashSlot& slot, int signal) {
   for (uint32_t i = 0; i < count; ++i) {
     Frame frame = frame_of(slot, i);
     if (starts_thread(frame.symbol)) break;
+    const bool last = frame.symbol == "main";
     frames.push_back(std::move(frame));
+    if (last) break;
   }
   // How abort() and terminate() get from the program's code to the signal helps nobody.
   if (signal == SIGABRT) {
@@ -141,10 +143,15 @@ std::vector<std::string> stack_lines(const CrashSlot& slot, int signal) {
     if (from != frames.end()) frames.erase(frames.begin(), from);
   }
   std::vector<std::string> lines;
-  for (size_t i = 0; i < frames.size() && i < kFramesShown; ++i)
+  for (size_t i = 0, next = 0; i < frames.size(); i = next) {
+    for (next = i + 1; next < frames.size() && frames[next].text == frames[i].text;) ++next;
+    if (lines.size() == kFramesShown) {
+      lines.push_back(fmt::format("  and {} more", frames.size() - i));
+      break;
+    }
     lines.push_back(fmt::format("  #{:<2} {}", i, frames[i].text));
-  if (frames.size() > kFramesShown)
-    lines.push_back(fmt::format("  and {} more", frames.size() - kFramesShown));
+    if (next - i > 1) lines.back() += fmt::format(", {} times in a row", next - i);
+  }
   return lines;
 }
 

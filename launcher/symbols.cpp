@@ -114,10 +114,15 @@ std::string demangled(const std::string& name) {
   const std::unique_ptr<char, void (*)(void*)> text(
       abi::__cxa_demangle(name.c_str(), nullptr, nullptr, &status), std::free);
   if (status != 0 || !text) return name;
-  // Users do not write the inline namespace.
+  // As users write them: no inline namespace, short names of the library's types.
   std::string plain = text.get();
-  for (size_t at = 0; (at = plain.find("weft::v0::", at)) != std::string::npos; at += 6)
-    plain.erase(at + 6, 4);
+  const auto replace = [&](std::string_view from, std::string_view to) {
+    for (size_t at = 0; (at = plain.find(from, at)) != std::string::npos; at += to.size())
+      plain.replace(at, from.size(), to);
+  };
+  replace("weft::v0::", "weft::");
+  replace("std::__cxx11::", "std::");
+  replace("std::basic_string<char, std::char_traits<char>, std::allocator<char> >", "std::string");
   return plain;
 }
 

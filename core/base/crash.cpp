@@ -221,8 +221,8 @@ void on_signal(int signal, siginfo_t* info, void* context) {
     }
     own_slot->has_exception.store(1, std::memory_order_release);
   }
-  if (terminate_before != nullptr) terminate_before();
-  std::abort();
+  terminate_before();
+  __builtin_trap();  // it may not return
 }
 
 /// The slot of this process in the launcher's file, or null. The number of the descriptor is not

@@ -40,22 +40,6 @@ uint64_t fingerprint(uint64_t group, uint64_t sequence, const Call& call) {
   return hash;
 }
 
-void note_begin(weft::detail::CollectiveNotes& notes, const Call& call, uint64_t sequence) {
-  const uint64_t key = static_cast<uint64_t>(call.kind) | static_cast<uint64_t>(call.dtype) << 8 |
-                       static_cast<uint64_t>(call.op) << 16 |
-                       static_cast<uint64_t>(call.root + 1) << 32;
-  const bool moves = call.kind != CallKind::barrier;
-  const bool to = call.kind == CallKind::gather || call.kind == CallKind::send;
-  notes.begin(sequence, key,
-              {.name = name_of(call.kind),
-               .dtype = moves ? weft::name_of(call.dtype).data() : "",
-               .op = reduces(call.kind) ? name_of(call.op) : "",
-               .peer = call.root < 0 ? "" : (to ? "to rank" : "from rank"),
-               .root = call.root,
-               .shape = call.shape.begin(),
-               .dims = call.shape.rank()});
-}
-
 std::string describe(const Call& call, uint64_t sequence) {
   if (call.kind == CallKind::none) return "nothing so far";
   std::string text = fmt::format("{} #{}", name_of(call.kind), sequence);

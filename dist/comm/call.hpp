@@ -4,7 +4,6 @@
 #include <cstdint>
 #include <string>
 
-#include <weft/core/base/crash.hpp>
 #include <weft/core/dtype.hpp>
 #include <weft/core/shape.hpp>
 
@@ -43,9 +42,6 @@ struct Call {
 
 /// Hash of everything that must be equal on all ranks. send and recv of one message hash alike.
 uint64_t fingerprint(uint64_t group, uint64_t sequence, const Call& call);
-
-/// Notes for the launcher that the call begins.
-void note_begin(weft::detail::CollectiveNotes& notes, const Call& call, uint64_t sequence);
 
 /// "all_reduce #12 (f32 [2, 3], sum)".
 std::string describe(const Call& call, uint64_t sequence);

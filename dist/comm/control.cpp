@@ -71,6 +71,23 @@ std::string stopped_note(int pid) {
   return state == 'T' || state == 't' ? ", which is stopped" : "";
 }
 
+/// Notes for the launcher that the call begins.
+void note_begin(weft::detail::CollectiveNotes& notes, const Call& call, uint64_t sequence) {
+  const uint64_t key = static_cast<uint64_t>(call.kind) | static_cast<uint64_t>(call.dtype) << 8 |
+                       static_cast<uint64_t>(call.op) << 16 |
+                       static_cast<uint64_t>(call.root + 1) << 32;
+  const bool reduces = call.kind == CallKind::all_reduce || call.kind == CallKind::reduce_scatter;
+  const bool to = call.kind == CallKind::gather || call.kind == CallKind::send;
+  notes.begin(sequence, key,
+              {.name = name_of(call.kind),
+               .dtype = call.kind == CallKind::barrier ? "" : weft::name_of(call.dtype).data(),
+               .op = reduces ? name_of(call.op) : "",
+               .peer = call.root < 0 ? "" : (to ? "to rank" : "from rank"),
+               .root = call.root,
+               .shape = call.shape.begin(),
+               .dims = call.shape.rank()});
+}
+
 }  // namespace
 
 size_t Control::bytes_for(int size) {
