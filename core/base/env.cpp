@@ -21,6 +21,7 @@ constexpr Variable kVariables[] = {
     {"WEFT_TOKEN_FILE", "file with the job's secret, where no launcher is used on several hosts"},
     {"WEFT_JOB_ID", "name of the job, given to the ranks by the launcher"},
     {"WEFT_STORE", "address of the job's store, given to the ranks by the launcher"},
+    {"WEFT_CRASH_FD", "descriptor of the job's crash records, given to the ranks by the launcher"},
     {"WEFT_COLLECTIVE_TIMEOUT", "seconds that a collective may wait for a rank (default: 600)"},
     {"WEFT_JOIN_TIMEOUT", "seconds that ranks may take to find each other (default: 120)"},
     {"WEFT_GRACE", "seconds between SIGTERM and SIGKILL (default: 10)"},
