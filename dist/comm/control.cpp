@@ -74,18 +74,37 @@ int count_cpus(const ControlBlock& block, int size) {
 // Counters that one rank writes and others may read need no read-modify-write.
 void increase(std::atomic<uint64_t>& counter) { counter.store(counter.load(relaxed) + 1, relaxed); }
 
+/// Notes for the launcher that the call begins.
+void note_begin(weft::detail::CollectiveNotes& notes, const Call& call, uint64_t sequence) {
+  const uint64_t key = static_cast<uint64_t>(call.kind) | static_cast<uint64_t>(call.dtype) << 8 |
+                       static_cast<uint64_t>(call.op) << 16 |
+                       static_cast<uint64_t>(call.root + 1) << 32;
+  const bool reduces = call.kind == CallKind::all_reduce || call.kind == CallKind::reduce_scatter;
+  const bool to = call.kind == CallKind::gather || call.kind == CallKind::send;
+  notes.begin(sequence, key,
+              {.name = name_of(call.kind),
+               .dtype = call.kind == CallKind::barrier ? "" : weft::name_of(call.dtype).data(),
+               .op = reduces ? name_of(call.op) : "",
+               .peer = call.root < 0 ? "" : (to ? "to rank" : "from rank"),
+               .root = call.root,
+               .shape = call.shape.begin(),
+               .dims = call.shape.rank()});
+}
+
 }  // namespace
 
 Control::Control(std::shared_ptr<Region> region, Peers& peers, std::string name, uint64_t id,
-                 double timeout)
+                 double timeout, std::vector<int> labels)
     : region_(std::move(region)),
       peers_(peers),
       block_(region_->data(), peers.size()),
       name_(std::move(name)),
       id_(id),
       timeout_(timeout),
+      labels_(std::move(labels)),
       rank_(peers.rank()),
-      size_(peers.size()) {
+      size_(peers.size()),
+      notes_(name_) {
   ControlHeader& head = block_.header();
   if (rank_ == 0) {
     head.magic = kMagic;
@@ -130,6 +149,7 @@ void Control::write_record(const Call& call, uint64_t sequence) {
   record_->finished.store(0, relaxed);
   for (int i = 0; i < call.shape.rank(); ++i) record_->shape[i].store(call.shape[i], relaxed);
   mine.records.store(index + 1, std::memory_order_release);
+  note_begin(notes_, call, sequence);
 }
 
 void Control::begin(const Call& call) {
@@ -144,11 +164,16 @@ uint64_t Control::begin_message(const Call& call, uint64_t sequence) {
   check_alive();
   kind_ = call.kind;
   started_ = ticks();
-  write_record(call, sequence);
+  Call labelled = call;
+  labelled.root = label(call.root);
+  write_record(labelled, sequence);
   return fingerprint(id_, sequence, call);
 }
 
-void Control::finish() { record_->finished.store(ticks(), relaxed); }
+void Control::finish() {
+  record_->finished.store(ticks(), relaxed);
+  notes_.finish();
+}
 
 bool Control::is_late() const {
   return static_cast<double>(ticks() - started_) * scale_.seconds_per_tick() > timeout_;
@@ -302,12 +327,13 @@ void Control::count_lateness(unsigned parity) {
   increase(counts.lateness[lateness_bucket(mine - first)]);
 }
 
-bool Control::end(Ending kind, int lost_rank, const std::string& reason) noexcept {
+bool Control::end(Ending kind, int lost_rank, const std::string& reason, int lost_pid) noexcept {
   ControlHeader& head = block_.header();
   uint32_t none = 0;
   if (!head.ending.compare_exchange_strong(none, 1, seq_cst)) return false;
   head.kind = kind;
   head.lost_rank = lost_rank;
+  head.lost_pid = lost_pid;
   const size_t length = std::min<size_t>(reason.size(), kReasonSize - 1);
   std::memcpy(head.reason, reason.data(), length);
   head.reason[length] = '\0';
@@ -330,6 +356,8 @@ void Control::throw_ending() {
   if (head.ending.load(std::memory_order_acquire) != 2)
     throw CommError(fmt::format("group '{}': ended by a rank that died doing so", name_));
   const std::string reason(head.reason);
+  const bool lost = head.kind == Ending::lost;
+  weft::detail::note_group_ended(lost ? head.lost_rank : -1, lost ? head.lost_pid : -1, reason);
   switch (head.kind) {
     case Ending::lost: throw PeerLost(head.lost_rank, reason);
     case Ending::timeout: throw TimeoutError(reason);

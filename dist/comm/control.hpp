@@ -33,6 +33,7 @@
 #include <string>
 #include <vector>
 
+#include <weft/core/base/crash.hpp>
 #include <weft/dist/comm/call.hpp>
 #include <weft/dist/comm/control_block.hpp>
 #include <weft/dist/comm/peers.hpp>
@@ -48,15 +49,18 @@ class Control {
   /// Bytes that the block takes at the front of the region.
   static size_t bytes_for(int size) { return ControlBlock::bytes_for(size); }
 
-  /// Lays out (rank 0) or checks the block. Throws CommError where magic, version or size differ.
+  /// Lays out (rank 0) or checks the block. `labels` are the numbers by which the ranks go in texts
+  /// and errors: those of the whole group, where this is one node's part of it; none: 0, 1, …
+  /// Throws CommError where magic, version or size differ.
   Control(std::shared_ptr<Region> region, Peers& peers, std::string name, uint64_t id,
-          double timeout);
+          double timeout, std::vector<int> labels = {});
   ~Control();
   Control(const Control&) = delete;
   Control& operator=(const Control&) = delete;
 
   int rank() const { return rank_; }
   int size() const { return size_; }
+  int label(int rank) const { return labels_.empty() ? rank : labels_[static_cast<size_t>(rank)]; }
   uint64_t sequence() const { return sequence_; }
   double timeout() const { return timeout_; }
   void set_timeout(double seconds) { timeout_ = seconds; }
@@ -86,7 +90,7 @@ class Control {
   [[noreturn]] void fail_message(int peer);
 
   /// Ends the group for all ranks, once; later calls have no effect and return false.
-  bool end(Ending kind, int lost_rank, const std::string& reason) noexcept;
+  bool end(Ending kind, int lost_rank, const std::string& reason, int lost_pid = -1) noexcept;
 
   /// Throws what ended the group, if anything did.
   void check_alive() {
@@ -133,6 +137,7 @@ class Control {
   std::string name_;
   uint64_t id_;
   double timeout_;
+  std::vector<int> labels_;
   int rank_, size_;
   int spins_ = 5;  ///< more where every rank has a CPU
   int waits_without_yield_ = 0;
@@ -141,6 +146,7 @@ class Control {
   uint64_t sequence_ = 0;
   uint64_t fingerprint_ = 0;
   CallKind kind_ = CallKind::none;
+  weft::detail::CollectiveNotes notes_;
   Record* record_ = nullptr;
   uint64_t started_ = 0;  ///< ticks() of the running call
   TickScale scale_;

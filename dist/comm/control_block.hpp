@@ -84,7 +84,7 @@ struct alignas(64) ControlHeader {
   std::atomic<uint32_t> ready;   ///< the fields above are written
   std::atomic<uint32_t> ending;  ///< 0: none, 1: being written, 2: what follows holds
   Ending kind;
-  int32_t lost_rank;
+  int32_t lost_rank, lost_pid;
   /// Ranks asleep until the phase is complete sleep on `bell`.
   alignas(64) std::atomic<uint32_t> bell;
   std::atomic<uint32_t> sleepers;

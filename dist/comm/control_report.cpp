@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <fstream>
-#include <utility>
 
 #include <weft/core/base/check.hpp>
 #include <weft/core/base/log.hpp>
@@ -68,16 +67,18 @@ std::string Control::last_call(int rank) const {
 }
 
 void Control::fail_lost(int peer, const std::string& why) {
-  end(Ending::lost, peer,
+  const int pid = block_.line(peer).pid.load(relaxed);
+  end(Ending::lost, label(peer),
       fmt::format("{}: rank {} of group '{}' (pid {}) {}; its last call was {}", name_of(kind_),
-                  peer, name_, block_.line(peer).pid.load(relaxed), why, last_call(peer)));
+                  label(peer), name_, pid, why, last_call(peer)),
+      pid);
   throw_ending();
 }
 
 std::string Control::describe_missing(int rank) const {
   const RankLine& its = block_.line(rank);
   const int pid = its.pid.load(relaxed);
-  std::string text = fmt::format("rank {} (pid {}, {}", rank, pid, process_state(pid));
+  std::string text = fmt::format("rank {} (pid {}, {}", label(rank), pid, process_state(pid));
   const uint64_t count = its.records.load(std::memory_order_acquire);
   if (count == 0) return text + "; it has called nothing so far)";
   const auto seconds_ago = [this](uint64_t stamp) {
@@ -105,7 +106,7 @@ void Control::fail_timeout(int peer) {
     if (is_missing)
       missing.push_back(other);
     else if (peer < 0 || other == rank_)
-      arrived.push_back(other);
+      arrived.push_back(label(other));
   }
   std::string details;
   for (size_t i = 0; i < std::min<size_t>(missing.size(), kMostDescribed); ++i)
@@ -116,25 +117,30 @@ void Control::fail_timeout(int peer) {
       "{}: not complete after {:.4g} s in group '{}'; arrived: {}; missing: {}; "
       "WEFT_COLLECTIVE_TIMEOUT sets the limit",
       last_call(rank_), timeout_, name_, list_ranks(arrived), details);
-  if (end(Ending::timeout, peer, report)) logging::error(report);
+  if (end(Ending::timeout, -1, report)) logging::error(report);
   throw_ending();
 }
 
 void Control::fail_desync(unsigned parity) {
-  std::vector<std::pair<uint64_t, std::vector<int>>> kinds;  // fingerprint, the ranks that have it
+  struct Kind {
+    uint64_t fingerprint;
+    std::string call;
+    std::vector<int> labels;
+  };
+  std::vector<Kind> kinds;
   for (int other = 0; other < size_; ++other) {
     const uint64_t its = block_.line(other).fingerprint[parity].load(relaxed);
     const auto known = std::find_if(kinds.begin(), kinds.end(),
-                                    [&](const auto& entry) { return entry.first == its; });
+                                    [&](const Kind& kind) { return kind.fingerprint == its; });
     if (known == kinds.end())
-      kinds.push_back({its, {other}});
+      kinds.push_back({its, last_call(other), {label(other)}});
     else
-      known->second.push_back(other);
+      known->labels.push_back(label(other));
   }
   std::string text;
   for (size_t i = 0; i < kinds.size(); ++i)
-    text += fmt::format("{}{} called {}", i == 0 ? "" : "; ", list_ranks(kinds[i].second),
-                        last_call(kinds[i].second[0]));
+    text += fmt::format("{}{} called {}", i == 0 ? "" : "; ", list_ranks(kinds[i].labels),
+                        kinds[i].call);
   end(Ending::desync, -1,
       fmt::format("group '{}': the ranks called different collectives: {}; all must make the same "
                   "calls in the same order",
@@ -146,7 +152,7 @@ void Control::fail_message(int peer) {
   const int first = std::min(rank_, peer), second = std::max(rank_, peer);
   end(Ending::desync, -1,
       fmt::format("group '{}': send and recv do not match: rank {} called {}; rank {} called {}",
-                  name_, first, last_call(first), second, last_call(second)));
+                  name_, label(first), last_call(first), label(second), last_call(second)));
   throw_ending();
 }
 
