@@ -194,12 +194,12 @@ class Reader {
         option.kind == Kind::gpus || option.kind == Kind::integers || option.kind == Kind::text;
     if (value.kind == yaml::Node::Kind::list && list) {
       for (const yaml::Node& item : value.items) {
-        if (item.kind != yaml::Node::Kind::scalar) wrong_kind(option, entry, item);
+        if (item.kind != yaml::Node::Kind::scalar) wrong_kind(entry, item, "a text");
         text += (text.empty() ? "" : ",") + item.text;
       }
       if (text.empty()) return;
     } else if (value.kind != yaml::Node::Kind::scalar) {
-      wrong_kind(option, entry, value);
+      wrong_kind(entry, value, expected_by(option));
     }
     if (!asks_for_something(key, text)) return;
     Setting setting = make(option, entry, value, std::move(text));
@@ -215,9 +215,9 @@ class Reader {
     return !text.empty() && text != "None";
   }
 
-  [[noreturn]] void wrong_kind(const Option& option, const yaml::Entry& entry,
-                               const yaml::Node& value) const {
-    refuse(file_.path, value.place, "{}: {} is expected, not a {}", entry.key, expected_by(option),
+  [[noreturn]] void wrong_kind(const yaml::Entry& entry, const yaml::Node& value,
+                               const char* expected) const {
+    refuse(file_.path, value.place, "{}: {} is expected, not a {}", entry.key, expected,
            yaml::kind_name(value.kind));
   }
 
@@ -245,12 +245,12 @@ class Reader {
     const yaml::Node& value = entry.value;
     if (value.kind == yaml::Node::Kind::scalar) take(value, value.text);
     for (const yaml::Node& item : value.items) {
-      if (item.kind != yaml::Node::Kind::scalar) wrong_kind(*key.option, entry, item);
+      if (item.kind != yaml::Node::Kind::scalar) wrong_kind(entry, item, "NAME=VALUE");
       take(item, item.text);
     }
     for (const yaml::Entry& item : value.entries) {
       if (item.value.kind == yaml::Node::Kind::list || item.value.kind == yaml::Node::Kind::map)
-        wrong_kind(*key.option, item, item.value);
+        wrong_kind(item, item.value, "a text");
       take(item.value, item.key + "=" + item.value.text);
     }
   }

@@ -78,8 +78,8 @@ std::vector<Problem> problems_of(const LaunchOptions& options) {
     if (options.gpu_ids) no_gpu(options.setting("gpu_ids"));
   }
   const auto later = [&](const Setting& setting, const char* feature) {
-    problems.push_back({&setting, fmt::format("{} comes with a later version", feature),
-                        remedy_for(setting)});
+    problems.push_back(
+        {&setting, fmt::format("{} comes with a later version", feature), remedy_for(setting)});
   };
   for (const char* name : {"DEEPSPEED", "FSDP", "XLA", "MEGATRON_LM"})
     if (kind == name)

@@ -133,7 +133,9 @@ class Builder : public YAML::EventHandler {
   }
 
   void check_tag(const std::string& tag, const YAML::Mark& mark) {
-    if (tag.empty() || tag == "?" || tag == "!" || tag.starts_with("tag:yaml.org,2002:")) return;
+    if (tag.empty() || tag == "?" || tag == "!") return;
+    for (const char* plain : {"str", "int", "float", "bool", "null", "seq", "map"})
+      if (tag == std::string("tag:yaml.org,2002:") + plain) return;
     refuse("E_YAML_TAG", name_, place_of(mark), "the tag {} is not taken; write the plain value",
            tag.substr(0, 60));
   }
@@ -199,6 +201,8 @@ Node parse(std::string_view text, const std::string& name, const Limits& limits)
     refuse("E_YAML_LIMIT", name, {}, "{} bytes; a configuration has at most {}", text.size(),
            limits.bytes);
   check_encoding(text, name);
+  // yaml-cpp takes the end of the text for a missing closing quote, if a newline precedes it.
+  text = text.substr(0, text.find_last_not_of(" \t\r\n") + 1);
   ViewBuffer buffer(text);
   std::istream stream(&buffer);
   Builder builder(name, limits);
