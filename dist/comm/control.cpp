@@ -169,16 +169,23 @@ void Control::begin(const Call& call) {
   check_alive();
   call_ = call;
   start_ = Clock::now();
+  patience_ = 0;
   fingerprint_ = fingerprint(id_, ++sequence_, call);
   write_record(call, sequence_);
 }
 
 uint64_t Control::begin_message(const Call& call, uint64_t sequence) {
+  Call named = call;
+  named.root = label(call.root);
+  return begin_remote_message(named, sequence);
+}
+
+uint64_t Control::begin_remote_message(const Call& call, uint64_t sequence) {
   check_alive();
   call_ = call;
-  call_.root = label(call.root);
   start_ = Clock::now();
-  write_record(call_, sequence);
+  patience_ = 0;
+  write_record(call, sequence);
   return fingerprint(id_, sequence, call);
 }
 
@@ -233,7 +240,7 @@ void Control::await_slowly(std::atomic<uint32_t>& count, uint32_t target,
         if (other != rank_) check_life(other, line(other).arrived, target);
     }
     if (is_reached()) return;
-    if (seconds_since(start_) > timeout_) fail_timeout(peer);
+    if (seconds_since(start_) > timeout_ + patience_) fail_timeout(peer);
   }
 }
 

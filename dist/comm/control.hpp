@@ -111,8 +111,20 @@ class Control {
   /// Marks the running call as done.
   void finish();
 
+  /// Lets the rest of the running call wait this much longer: who waits for other nodes finds out
+  /// first which rank it is that keeps all waiting.
+  void set_patience(double seconds) { patience_ = seconds; }
+  /// Seconds that the running call has taken, the time that it may, and what it is.
+  double elapsed() const { return seconds_since(start_); }
+  double timeout() const { return timeout_; }
+  std::string running_call() const { return last_call(rank_); }
+  uint64_t running_fingerprint() const { return fingerprint_; }
+
   /// Counts and waits of send and recv. `begin_message` starts the call with its own deadline.
   uint64_t begin_message(const Call& call, uint64_t sequence);
+  /// The same for a message to or from another node, whose rank has no place here: call.root is
+  /// its number in the whole group.
+  uint64_t begin_remote_message(const Call& call, uint64_t sequence);
   Channel& channel(int from, int to) const;
   void signal(std::atomic<uint32_t>& count, std::atomic<uint32_t>& waiters);
   void await(std::atomic<uint32_t>& count, uint32_t target, std::atomic<uint32_t>& waiters,
@@ -160,6 +172,7 @@ class Control {
   Call call_;
   Record* record_ = nullptr;
   TimePoint start_;
+  double patience_ = 0;
 };
 
 }  // namespace weft::inline v0::dist::detail
