@@ -68,11 +68,13 @@ const Header& Crossing::header(int peer) const {
 
 template <class Start>
 std::unique_ptr<Transfer> Crossing::start(int peer, const Start& begin) {
+  std::unique_ptr<Transfer> transfer;
   try {
-    return begin();
+    transfer = begin();
   } catch (const LinkBroken& broken) {
     owner_.on_broken(peer, broken.what());
   }
+  return transfer;
 }
 
 void Crossing::expect(int peer) {
@@ -107,8 +109,7 @@ const Header& Crossing::hear(int peer) {
   return header(peer);
 }
 
-void Crossing::meet(const Call& call, uint64_t fingerprint, uint64_t sequence,
-                    const Moves* moves) {
+void Crossing::meet(const Call& call, uint64_t fingerprint, uint64_t sequence, const Moves* moves) {
   Header mine{};
   mine.fingerprint = fingerprint;
   mine.sequence = sequence;

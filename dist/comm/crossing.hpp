@@ -30,8 +30,7 @@ struct Block {
 /// travel together; their sizes, in this order, are the same on both sides.
 struct Moves {
   std::vector<std::vector<Block>> out, in;
-  explicit Moves(int nodes)
-      : out(static_cast<size_t>(nodes)), in(static_cast<size_t>(nodes)) {}
+  explicit Moves(int nodes) : out(static_cast<size_t>(nodes)), in(static_cast<size_t>(nodes)) {}
 };
 
 /// The first message of a call.

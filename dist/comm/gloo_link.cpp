@@ -34,7 +34,9 @@ constexpr int kTries = 3;             // to connect
 /// every slice, so that the waiting thread can look around and wait on.
 class Ticker {
  public:
-  Ticker() : thread_([this] { run(); }) { pthread_setname_np(thread_.native_handle(), "weft-tick"); }
+  Ticker() : thread_([this] { run(); }) {
+    pthread_setname_np(thread_.native_handle(), "weft-tick");
+  }
   ~Ticker() {
     {
       const std::lock_guard lock(mutex_);
@@ -231,7 +233,7 @@ class GlooConnector final : public Connector {
       } catch (const std::exception& error) {
         why = first_line(error.what());
       }
-      if (agree(store, prefix, rank, size, why)) 
+      if (agree(store, prefix, rank, size, why))
         return std::make_unique<GlooLink>(engine_, std::move(context));
     }
     fail<CommError>("group '{}': the hosts cannot connect to each other: {}", name, why);

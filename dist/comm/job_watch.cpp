@@ -85,9 +85,9 @@ class StoreWatch final : public JobWatch {
                                     "or the network, is down",
                                     kSilence * kBeat));
       if (silent >= kSilence) {
-        const std::string text =
-            fmt::format("host {} has given no sign of life for {:.0f} s; it, or the network, is down",
-                        nodes_.next_host, kSilence * kBeat);
+        const std::string text = fmt::format(
+            "host {} has given no sign of life for {:.0f} s; it, or the network, is down",
+            nodes_.next_host, kSilence * kBeat);
         publish(text);
         return tell(nodes_.next_rank, text);
       }

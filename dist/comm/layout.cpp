@@ -27,8 +27,7 @@ int NodeLayout::local_rank(int rank) const {
 
 std::string NodeLayout::name_of_node(int node) const {
   const auto& its = members[static_cast<size_t>(node)];
-  return fmt::format("host {} (rank{} {})", hosts[static_cast<size_t>(node)],
-                     its.size() == 1 ? "" : "s", list_ranks(its));
+  return fmt::format("host {} ({})", hosts[static_cast<size_t>(node)], list_ranks(its));
 }
 
 NodeLayout make_layout(const std::vector<int>& node_of, const std::vector<std::string>& host_of) {
@@ -63,8 +62,16 @@ NodeLayout subset_of(const NodeLayout& layout, const std::vector<int>& members) 
 }
 
 std::string list_ranks(const std::vector<int>& ranks) {
-  std::string text;
-  for (const int rank : ranks) text += (text.empty() ? "" : ", ") + std::to_string(rank);
+  if (ranks.empty()) return "none";
+  std::string text = ranks.size() == 1 ? "rank " : "ranks ";
+  for (size_t i = 0; i < ranks.size();) {
+    size_t last = i;
+    while (last + 1 < ranks.size() && ranks[last + 1] == ranks[last] + 1) ++last;
+    if (last == i + 1) --last;  // two in a row are no range
+    text += fmt::format("{}{}", i == 0 ? "" : ", ", ranks[i]);
+    if (last > i) text += fmt::format(" to {}", ranks[last]);
+    i = last + 1;
+  }
   return text;
 }
 

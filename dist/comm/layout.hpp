@@ -19,7 +19,7 @@ struct NodeLayout {
   int most() const;
   /// Where `rank` is among the ranks of its node.
   int local_rank(int rank) const;
-  /// "host b (ranks 2, 3)".
+  /// "host b (ranks 2 to 5)".
   std::string name_of_node(int node) const;
 };
 
@@ -30,7 +30,7 @@ NodeLayout make_layout(const std::vector<int>& node_of, const std::vector<std::s
 /// That of `members` alone, who are the new ranks 0, 1, …
 NodeLayout subset_of(const NodeLayout& layout, const std::vector<int>& members);
 
-/// "2, 3, 5".
+/// "ranks 0, 2 to 5", "rank 3", "none".
 std::string list_ranks(const std::vector<int>& ranks);
 
 }  // namespace weft::inline v0::dist::detail

@@ -181,26 +181,24 @@ void SpanningGroup::fail_left(int node, int rank) {
 }
 
 void SpanningGroup::fail_desync(const Crossing& crossing) {
-  std::vector<std::pair<uint64_t, std::string>> kinds;  // fingerprint, the ranks that have it
-  std::vector<std::string> calls;
+  struct Kind {
+    uint64_t fingerprint;
+    std::string call;
+    std::vector<int> ranks;
+  };
+  std::vector<Kind> kinds;
   for (int k = 0; k < layout_.nodes(); ++k) {
     const Header& its = crossing.header(k);
-    const std::string ranks = list_ranks(layout_.members[to_size(k)]);
-    const auto known = std::find_if(kinds.begin(), kinds.end(), [&](const auto& entry) {
-      return entry.first == its.fingerprint;
+    auto known = std::find_if(kinds.begin(), kinds.end(), [&](const Kind& kind) {
+      return kind.fingerprint == its.fingerprint;
     });
-    if (known != kinds.end()) {
-      known->second += ", " + ranks;
-      continue;
-    }
-    kinds.emplace_back(its.fingerprint, ranks);
-    calls.push_back(describe(its));
+    if (known == kinds.end()) known = kinds.insert(known, {its.fingerprint, describe(its), {}});
+    known->ranks.insert(known->ranks.end(), members_of(k).begin(), members_of(k).end());
   }
   std::string text;
-  for (size_t i = 0; i < kinds.size(); ++i)
-    text += fmt::format("{}rank{} {} called {}", i == 0 ? "" : "; ",
-                        kinds[i].second.find(',') == std::string::npos ? "" : "s",
-                        kinds[i].second, calls[i]);
+  for (const Kind& kind : kinds)
+    text +=
+        fmt::format("{}{} called {}", text.empty() ? "" : "; ", list_ranks(kind.ranks), kind.call);
   control_.end(Ending::desync, -1,
                fmt::format("group '{}': the ranks called different collectives: {}; all must "
                            "make the same calls in the same order",

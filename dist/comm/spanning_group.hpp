@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include <weft/core/base/error.hpp>
 #include <weft/dist/comm/control.hpp>
 #include <weft/dist/comm/crossing.hpp>
 #include <weft/dist/comm/spanning.hpp>

@@ -4,8 +4,9 @@
 // Every node has as many lanes as the smallest one has ranks. Lane l is a process of each node, and
 // these are connected; each lane carries its slice of the data, so that all ranks and all cores
 // take part, and N nodes of L ranks need L * N * (N - 1) / 2 connections. A collective goes chunk
-// by chunk: all ranks of a node stage their part in shared memory, meet, the lanes move their slices
-// between the nodes and leave the results in shared memory, meet again, and all copy them out.
+// by chunk: all ranks of a node stage their part in shared memory, meet, the lanes move their
+// slices between the nodes and leave the results in shared memory, meet again, and all copy them
+// out.
 //
 // Note [One result]
 // A sum is formed over the ranks of each node in their order, then over the nodes in theirs, and
@@ -38,7 +39,7 @@ size_t bytes_of(const Call& call) {
 }
 size_t to_size(int value) { return static_cast<size_t>(value); }
 
-class SpanningTransport final : public Transport, private SpanningGroup {
+class SpanningTransport final : public Transport, public SpanningGroup {
  public:
   SpanningTransport(const std::string& name, int rank, SpanningParts parts,
                     std::unique_ptr<Peers> peers, TimePoint deadline)
@@ -241,11 +242,9 @@ class SpanningTransport final : public Transport, private SpanningGroup {
     };
     guarded(allocate);
     uint8_t refused = refusal.empty() ? 0 : 1;
-    all_reduce({.kind = CallKind::all_reduce,
-                .dtype = DType::u8,
-                .op = ReduceOp::max,
-                .shape = {1}},
-               reinterpret_cast<std::byte*>(&refused));
+    all_reduce(
+        {.kind = CallKind::all_reduce, .dtype = DType::u8, .op = ReduceOp::max, .shape = {1}},
+        reinterpret_cast<std::byte*>(&refused));
     if (refused != 0)
       throw OutOfMemory(!refusal.empty() ? refusal
                                          : fmt::format("allocate_shared: another host of group "
@@ -257,27 +256,28 @@ class SpanningTransport final : public Transport, private SpanningGroup {
   std::unique_ptr<Transport> split(int color, const std::vector<int>& members) override {
     // The number of the last collective makes the name unique within this group.
     const std::string name = fmt::format("{}/{}.{}", name_, control_.sequence(), color);
-    const TimePoint deadline = deadline_after(parts_.timeout);
+    const TimePoint deadline = deadline_after(control_.timeout());
     SpanningParts parts = parts_;
     parts.layout = subset_of(layout_, members);
     std::vector<int> in_node;
     int self = 0;
     for (size_t i = 0; i < members.size(); ++i) {
       if (members[i] == rank_) self = static_cast<int>(i);
-      if (node_of(members[i]) == node_)
-        in_node.push_back(layout_.local_rank(members[i]));
+      if (node_of(members[i]) == node_) in_node.push_back(layout_.local_rank(members[i]));
     }
-    auto peers =
-        node_part_->peers().subset(fmt::format("{}@{}", name, in_node[0] + 1000 * node_), in_node,
-                                   deadline);
+    auto peers = node_part_->peers().subset(fmt::format("{}@{}", name, in_node[0] + 1000 * node_),
+                                            in_node, deadline);
     if (parts.layout.nodes() == 1)
-      return make_shared_transport(std::move(peers), name, parts_.timeout);
+      return make_shared_transport(std::move(peers), name, control_.timeout());
     return make_spanning_transport(name, self, std::move(parts), std::move(peers), deadline);
   }
 
-  void abort(const std::string& reason) noexcept override {
-    abort_everywhere(reason);
+  void abort(const std::string& reason) noexcept override { abort_everywhere(reason); }
+  void set_timeout(double seconds) override {
+    parts_.timeout = seconds;
+    node_part_->set_timeout(seconds);
   }
+  std::vector<RankStatistics> statistics() const override { return node_part_->statistics(); }
 
  private:
   /// The connection to one rank of another node, made with the first message.
@@ -296,9 +296,7 @@ class SpanningTransport final : public Transport, private SpanningGroup {
     const size_t pieces = to_size(layout_.most()) * to_size(layout_.ranks());
     return std::max(kResults, kLine * pieces);
   }
-  size_t region_bytes() const {
-    return round_up(kTile * mine_.size() + results_bytes(), 4096);
-  }
+  size_t region_bytes() const { return round_up(kTile * mine_.size() + results_bytes(), 4096); }
   std::byte* tile(int local) const { return region_->data() + kTile * to_size(local); }
   std::byte* staged(int local, int piece, size_t n) const {
     return tile(local) + to_size(piece) * round_up(n, kLine);
@@ -313,7 +311,8 @@ class SpanningTransport final : public Transport, private SpanningGroup {
 
   std::unique_ptr<CrossLink> connect(const std::string& name, int rank, int size,
                                      TimePoint deadline) {
-    return parts_.connector->connect(name, rank, size, deadline, [this] { control_.check_alive(); });
+    return parts_.connector->connect(name, rank, size, deadline,
+                                     [this] { control_.check_alive(); });
   }
 
   /// The first phase, in the node; from then on it takes longer to give up, see kOutlast.
@@ -340,8 +339,8 @@ class SpanningTransport final : public Transport, private SpanningGroup {
   }
 
   /// Runs a collective chunk by chunk: stage(offset, n), phase, plan the lane's moves of
-  /// [begin, begin + count) of each piece, move, combine, phase, drain(offset, n). `largest` is what
-  /// a node sends to another at most, in bytes: small calls ride along with the first message.
+  /// [begin, begin + count) of each piece, move, combine, phase, drain(offset, n). `largest` is
+  /// what a node sends to another at most, in bytes: small calls ride along with the first message.
   template <class Stage, class Plan, class Drain, class Combine>
   void run(const Call& call, size_t bytes, Pieces pieces, size_t largest, const Stage& stage,
            const Plan& plan, const Drain& drain, const Combine& combine) {
@@ -388,8 +387,8 @@ class SpanningTransport final : public Transport, private SpanningGroup {
 
   void plan_reduce_scatter(const Call& call, size_t n, size_t begin, size_t wide_bytes,
                            Moves& moves) {
-    const size_t elements = wide_bytes / to_size(static_cast<int>(
-                                             size_of(partial_dtype(call.dtype))));
+    const size_t elements =
+        wide_bytes / to_size(static_cast<int>(size_of(partial_dtype(call.dtype))));
     size_t which = 0;
     for_nodes([&](size_t k, const std::vector<int>& theirs) {
       for (const int r : theirs) {
@@ -475,7 +474,8 @@ class SpanningTransport final : public Transport, private SpanningGroup {
     const auto nodes = to_size(layout_.nodes());
     std::vector<std::byte*> parts;
     for (size_t k = 0; k < nodes; ++k) {
-      parts.push_back(k == to_size(node_) ? partial : scratch(k + 1, std::max(elements * wide, kLine)));
+      parts.push_back(k == to_size(node_) ? partial
+                                          : scratch(k + 1, std::max(elements * wide, kLine)));
       moves.out[k].push_back({partial, elements * wide});
       moves.in[k].push_back({parts[k], elements * wide});
     }
@@ -536,7 +536,7 @@ class SpanningTransport final : public Transport, private SpanningGroup {
     if (known == lines_.end()) {
       const std::string name =
           fmt::format("{}/{}-{}", name_, std::min(rank_, peer), std::max(rank_, peer));
-      auto link = connect(name, rank_ < peer ? 0 : 1, 2, deadline_after(parts_.timeout));
+      auto link = connect(name, rank_ < peer ? 0 : 1, 2, deadline_after(control_.timeout()));
       auto owner = std::make_unique<Owner>(*this, peer);
       auto crossing = std::make_unique<Crossing>(std::move(link), *owner);
       const std::lock_guard lock(lines_mutex_);

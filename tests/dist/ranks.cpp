@@ -41,6 +41,16 @@ void check_on_ranks(int size, const std::function<void(const dist::Group&, Probl
   CHECK_MESSAGE(text.empty(), text);
 }
 
+void check_on_nodes(const std::vector<int>& node_of,
+                    const std::function<void(const dist::Group&, Problems&)>& body) {
+  CAPTURE(node_of.size());
+  Problems problems;
+  dist::run_fake_nodes(
+      node_of, [&](const dist::Group& group) { body(group, problems); }, 60);
+  const std::string text = problems.text();
+  CHECK_MESSAGE(text.empty(), text);
+}
+
 RankProcesses::RankProcesses(const std::string& probe, int size,
                              const std::vector<std::string>& env)
     : server_(std::make_unique<dist::StoreServer>(dist::StoreServerOptions{.token = kToken})),

@@ -29,6 +29,10 @@ class Problems {
 /// Runs `body` on `size` fake ranks and CHECKs that nothing went wrong.
 void check_on_ranks(int size, const std::function<void(const dist::Group&, Problems&)>& body);
 
+/// The same on ranks that span nodes: rank r is on node `node_of[r]`.
+void check_on_nodes(const std::vector<int>& node_of,
+                    const std::function<void(const dist::Group&, Problems&)>& body);
+
 /// The text of the E that `action` throws; what happened instead where it does not.
 template <class E, class Action>
 std::string text_of(Action&& action) {
