@@ -27,6 +27,8 @@ namespace {
 using Buffer = gloo::transport::UnboundBuffer;
 
 constexpr auto kSlice = std::chrono::milliseconds(20);
+// As good as none: where gloo's own limit passes, it closes every connection.
+constexpr auto kNoLimit = std::chrono::hours(24 * 365);
 constexpr double kCheckEvery = 0.25;  // seconds between checks while others are missing
 constexpr int kTries = 3;             // to connect
 
@@ -95,8 +97,8 @@ class GlooTransfer final : public Transfer {
     if (is_done_) return true;
     const Ticker::Watch watch(engine_.ticker, *buffer_, sends_);
     try {
-      is_done_ = sends_ ? buffer_->waitSend(nullptr, gloo::kNoTimeout)
-                        : buffer_->waitRecv(nullptr, gloo::kNoTimeout);
+      is_done_ =
+          sends_ ? buffer_->waitSend(nullptr, kNoLimit) : buffer_->waitRecv(nullptr, kNoLimit);
     } catch (const std::exception& error) {
       throw LinkBroken(peer_, error.what());
     }

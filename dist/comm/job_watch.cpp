@@ -21,7 +21,8 @@ namespace weft::inline v0::dist::detail {
 namespace {
 
 constexpr double kBeat = 1.0;  // seconds
-constexpr int kSilence = 7;    // beats
+constexpr double kNap = 0.2;   // seconds: so long may the end of the watch take
+constexpr int kSilence = 6;    // beats
 const std::string kFailureKey = "launch/failure";
 
 class StoreWatch final : public JobWatch {
@@ -65,8 +66,8 @@ class StoreWatch final : public JobWatch {
       const TimePoint start = Clock::now();
       try {
         if (nodes_.speaks) store_->add(life_key(nodes_.node), 1, kBeat);
-        // As long as it beats, a launcher's word comes at once; this wait is the pause as well.
-        if (look_at_failure(kBeat)) return;
+        // A launcher's word comes at once; this wait is the pause as well.
+        if (look_at_failure(start)) return;
         unreachable = 0;
         if (nodes_.speaks) {
           const std::string seen = store_->check({life_key(nodes_.next)}, kBeat)
@@ -94,20 +95,16 @@ class StoreWatch final : public JobWatch {
     }
   }
 
-  /// Waits for up to `seconds` for the word that the job has failed.
-  bool look_at_failure(double seconds) {
-    const TimePoint start = Clock::now();
-    std::string text;
-    try {
-      text = store_->get(kFailureKey, seconds);
-    } catch (const TimeoutError&) {
-      // No word, or no store: one that answers says which.
-      store_->check({kFailureKey}, kBeat);
-      pause(start);
-      return false;
-    }
-    tell(-1, text);
-    return true;
+  /// Waits until the next beat for the word that the job has failed.
+  bool look_at_failure(TimePoint start) {
+    while (!ends() && seconds_since(start) < kBeat) try {
+        tell(-1, store_->get(kFailureKey, kNap));
+        return true;
+      } catch (const TimeoutError&) {
+        continue;  // no word, or no store: one that answers says which
+      }
+    if (!ends()) store_->check({kFailureKey}, kNap);
+    return false;
   }
 
   void pause(TimePoint start) {
