@@ -1,159 +1,230 @@
-// Collectives of two ranks on one host: our shared memory against raw gloo over TCP.
+// Collectives between ranks of one host: our shared memory beside raw gloo over TCP, Open MPI and
+// DeepSpeed's shared-memory op. All contenders are processes of their own that sleep while another
+// one is measured; a round measures each once, and ratios are those of one round.
 //
-// The harness drives rank 0; rank 1 is a child process that follows: before each call rank 0 writes
-// which one it is into a word that both map. That word costs both sides the same fraction of a
-// microsecond.
-#include <sched.h>
-#include <signal.h>
-#include <sys/mman.h>
-#include <sys/prctl.h>
-#include <sys/wait.h>
-#include <unistd.h>
+//   comm --report FILE [--filter TEXT] [--rounds N] [--ranks N] [--deepspeed FOLDER]
+//
+// FOLDER is a Python environment with deepspeed. Without --report only the table is printed.
+#include <fmt/core.h>
 
-#include <atomic>
-#include <cstdio>
-#include <cstdlib>
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <exception>
+#include <iostream>
 #include <memory>
 #include <string>
 #include <vector>
 
-#include <weft/bench/comm_peer.hpp>
+#include <weft/bench/contender.hpp>
 #include <weft/bench/harness.hpp>
-#include <weft/core/op.hpp>
-#include <weft/core/ops.hpp>
-#include <weft/dist/comm/group.hpp>
 #include <weft/dist/store/tcp_store.hpp>
 
 namespace {
 
 using namespace weft;
+using bench::Contender;
+using bench::Order;
 
-constexpr const char* kToken = "benchmark of two ranks";
-constexpr int kRanks = 2;
-constexpr int kStop = -1;
+constexpr const char* kToken = "benchmark of a few ranks";
+constexpr double kSlice = 0.03;  // seconds of one contender in one round
+constexpr int kMostCalls = 400;
 
-/// What both processes map: the port of the store, and the calls of rank 0.
-struct Shared {
-  std::atomic<int> port{0};
-  alignas(64) std::atomic<uint64_t> number{0};
-  std::atomic<int> call{0};
+struct Options {
+  std::string report, filter, deepspeed;
+  int rounds = 15;
+  int ranks = 0;  // 0: 2, then 4
 };
+
+Options parse(int argc, char** argv) {
+  Options options;
+  for (int i = 1; i + 1 < argc; i += 2) {
+    const std::string name = argv[i], value = argv[i + 1];
+    if (name == "--report") options.report = value;
+    if (name == "--filter") options.filter = value;
+    if (name == "--deepspeed") options.deepspeed = value;
+    if (name == "--rounds") options.rounds = std::stoi(value);
+    if (name == "--ranks") options.ranks = std::stoi(value);
+  }
+  return options;
+}
 
 struct Case {
-  std::string name;
+  int ranks;
+  std::string operation, label;
   size_t bytes;
-  bool in_arena;
 };
 
-const std::vector<Case> kCases = {
-    {"all_reduce 4 KiB", 4 << 10, true},
-    {"all_reduce 64 KiB", 64 << 10, true},
-    {"all_reduce 1 MiB, in the arena", 1 << 20, true},
-    {"all_reduce 1 MiB, own memory", 1 << 20, false},
-    {"all_reduce 64 MiB, in the arena", 64 << 20, true},
-    {"all_reduce 64 MiB, own memory", 64 << 20, false},
-};
-
-/// One rank: its group, its gloo, and the buffers of all cases.
-class Rank {
- public:
-  Rank(int rank, int port) {
-    setenv("RANK", std::to_string(rank).c_str(), 1);
-    setenv("WORLD_SIZE", std::to_string(kRanks).c_str(), 1);
-    setenv("LOCAL_WORLD_SIZE", std::to_string(kRanks).c_str(), 1);
-    setenv("WEFT_STORE", ("tcp://127.0.0.1:" + std::to_string(port)).c_str(), 1);
-    setenv("WEFT_TOKEN", kToken, 1);
-    group_ = std::make_unique<dist::Group>(dist::init_process_group());
-    if (bench::RawGloo::is_built())
-      gloo_ =
-          std::make_unique<bench::RawGloo>(*dist::connect_store_from_environment(), rank, kRanks);
-    for (const Case& c : kCases) {
-      const auto count = static_cast<int64_t>(c.bytes / sizeof(float));
-      ours_.push_back(
-          c.in_arena ? tensor_over(group_->allocate_shared(c.bytes), {count}, {1}, 0, DType::f32)
-                     : empty({count}));
-      ours_.back().zero_();
-      theirs_.emplace_back(c.bytes / sizeof(float), 0.0f);
-    }
+std::vector<Case> cases_of(int ranks) {
+  constexpr size_t kKi = 1 << 10, kMi = 1 << 20;
+  std::vector<Case> cases;
+  const auto add = [&](const char* label, size_t bytes) {
+    cases.push_back({ranks, "all_reduce", label, bytes});
+  };
+  add("4 KiB", 4 * kKi);
+  if (ranks == 2) {
+    add("64 KiB", 64 * kKi);
+    add("1 MiB", kMi);
   }
+  add("16 MiB", 16 * kMi);
+  if (ranks == 2) {
+    add("64 MiB", 64 * kMi);
+    add("256 MiB", 256 * kMi);
+  }
+  cases.push_back({ranks, "barrier", "", 0});
+  return cases;
+}
 
-  // Calls 2 i and 2 i + 1 are case i by us and by gloo; behind them, the barriers.
-  void run(int call) {
-    const auto i = static_cast<size_t>(call / 2);
-    const bool peer = call % 2 == 1;
-    if (i == kCases.size())
-      peer ? gloo_->barrier() : group_->barrier();
-    else if (peer)
-      gloo_->all_reduce(theirs_[i].data(), theirs_[i].size());
+using Command = std::vector<std::string>;
+
+/// `program RANK SIZE` as each rank, with the variables that it needs.
+std::vector<Command> as_ranks(int ranks, const Command& program, const Command& variables) {
+  std::vector<Command> commands;
+  for (int rank = 0; rank < ranks; ++rank) {
+    Command command = {"env",
+                       fmt::format("RANK={}", rank),
+                       fmt::format("LOCAL_RANK={}", rank),
+                       fmt::format("WORLD_SIZE={}", ranks),
+                       fmt::format("LOCAL_WORLD_SIZE={}", ranks),
+                       fmt::format("LOCAL_SIZE={}", ranks),
+                       "OMP_NUM_THREADS=1"};
+    command.insert(command.end(), variables.begin(), variables.end());
+    command.insert(command.end(), program.begin(), program.end());
+    command.insert(command.end(), {std::to_string(rank), std::to_string(ranks)});
+    commands.push_back(command);
+  }
+  return commands;
+}
+
+using Contenders = std::vector<std::unique_ptr<Contender>>;
+
+/// weft first, then the peers that start here; of others it says why they do not.
+Contenders start_all(int ranks, const Options& options, dist::StoreServer& store,
+                     dist::StoreServer& second_store) {
+  const std::string folder = bench::own_folder();
+  const auto variables = [](const dist::StoreServer& server) -> Command {
+    return {fmt::format("WEFT_STORE=tcp://127.0.0.1:{}", server.port()),
+            fmt::format("WEFT_TOKEN={}", kToken)};
+  };
+  Contenders all;
+  const auto add = [&](const char* name, const Contender::Commands& commands, double patience) {
+    auto contender = std::make_unique<Contender>(name, ranks, commands, patience);
+    if (contender->why_not().empty())
+      all.push_back(std::move(contender));
     else
-      group_->all_reduce(ours_[i]);
-  }
+      std::cout << fmt::format("{} ranks of {}: {}\n", ranks, name, contender->why_not());
+  };
+  add(
+      "weft",
+      [&](const std::string& address) {
+        return as_ranks(ranks, {folder + "/comm_rank", "weft", address}, variables(store));
+      },
+      60);
+  add(
+      "gloo",
+      [&](const std::string& address) {
+        return as_ranks(ranks, {folder + "/comm_rank", "gloo", address}, variables(second_store));
+      },
+      60);
+  add(
+      "Open MPI",
+      [&](const std::string& address) {
+        return std::vector<Command>{{"mpirun", "--oversubscribe", "--allow-run-as-root", "-n",
+                                     std::to_string(ranks), folder + "/mpi_rank", address}};
+      },
+      60);
+  if (!options.deepspeed.empty())
+    add(
+        "DeepSpeed",
+        [&](const std::string& address) {
+          return as_ranks(
+              ranks,
+              {options.deepspeed + "/bin/python", BENCH_SOURCES "/deepspeed_rank.py", address},
+              {"MASTER_ADDR=127.0.0.1", fmt::format("MASTER_PORT={}", 20000 + getpid() % 20000),
+               "GLOO_SOCKET_IFNAME=lo", "CUDA_VISIBLE_DEVICES="});
+        },
+        300);
+  return all;
+}
 
- private:
-  std::unique_ptr<dist::Group> group_;
-  std::unique_ptr<bench::RawGloo> gloo_;
-  std::vector<Tensor> ours_;
-  std::vector<std::vector<float>> theirs_;
+/// As many calls as fill a slice, found by trying.
+int calls_for(Contender& contender, Order order) {
+  order.iterations = 3;
+  const double once = std::max(contender.measure(order), 1e-8);
+  return static_cast<int>(std::clamp(kSlice / once, 1.0, static_cast<double>(kMostCalls)));
+}
+
+/// One participant of a case: a contender, and for weft where the data lies.
+struct Entry {
+  Contender* contender;
+  Order order;
+  std::vector<double> seconds = {};
 };
 
-void follow(Shared& shared) {
-  prctl(PR_SET_PDEATHSIG, SIGKILL);
-  int port = 0;
-  while ((port = shared.port.load()) == 0) usleep(1000);
-  Rank rank(1, port);
-  for (uint64_t done = 0;; ++done) {
-    for (int spins = 0; shared.number.load(std::memory_order_acquire) == done; ++spins)
-      if (spins > 2000) sched_yield();
-    const int call = shared.call.load(std::memory_order_relaxed);
-    if (call == kStop) return;
-    rank.run(call);
+std::string row_name(const Case& c, const Entry& entry) {
+  if (c.operation == "barrier") return fmt::format("barrier, {} ranks", c.ranks);
+  return fmt::format("all_reduce {}, {} ranks, {}", c.label, c.ranks,
+                     entry.order.in_arena ? "in the arena" : "own memory");
+}
+
+void add_rows(const Case& c, const std::vector<Entry>& entries, bench::Report& report) {
+  for (const Entry& ours : entries) {
+    if (ours.contender->name() != "weft") continue;
+    const bench::Row named{
+        .name = row_name(c, ours), .weft = {}, .peer = {}, .bytes = static_cast<double>(c.bytes)};
+    bool alone = true;
+    for (const Entry& theirs : entries) {
+      if (theirs.contender->name() == "weft") continue;
+      bench::Row row = named;
+      row.peer_name = theirs.contender->name();
+      report.add(row, bench::compare_times(ours.seconds, theirs.seconds));
+      alone = false;
+    }
+    if (alone) report.add(named, bench::compare_times(ours.seconds, {}));
   }
 }
 
-void tell(Shared& shared, int call) {
-  shared.call.store(call, std::memory_order_relaxed);
-  shared.number.fetch_add(1, std::memory_order_release);
+void run_case(const Case& c, const Contenders& contenders, const Options& options,
+              bench::Report& report) {
+  std::vector<Entry> entries;
+  for (const auto& contender : contenders) {
+    const Order order{.operation = c.operation, .bytes = c.bytes};
+    entries.push_back({contender.get(), order});
+    if (contender->name() != "weft" || c.operation == "barrier") continue;
+    entries.back().order.in_arena = true;
+    entries.push_back({contender.get(), order});
+  }
+  for (Entry& entry : entries) entry.order.iterations = calls_for(*entry.contender, entry.order);
+  for (int round = 0; round < options.rounds; ++round)
+    for (size_t i = 0; i < entries.size(); ++i) {
+      // Who goes first changes from round to round.
+      Entry& entry = entries[(i + static_cast<size_t>(round)) % entries.size()];
+      entry.seconds.push_back(entry.contender->measure(entry.order));
+    }
+  add_rows(c, entries, report);
+}
+
+int run(const Options& options) {
+  bench::Report report(options.report);
+  for (const int ranks : {2, 4}) {
+    if (options.ranks != 0 && options.ranks != ranks) continue;
+    dist::StoreServer store({.token = kToken}), second_store({.token = kToken});
+    const Contenders contenders = start_all(ranks, options, store, second_store);
+    for (const Case& c : cases_of(ranks))
+      if (fmt::format("{} {}, {} ranks", c.operation, c.label, ranks).find(options.filter) !=
+          std::string::npos)
+        run_case(c, contenders, options, report);
+  }
+  return report.write() ? 0 : 1;
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
-  void* memory =
-      mmap(nullptr, sizeof(Shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-  if (memory == MAP_FAILED) {
-    std::perror("mmap");
+  try {
+    return run(parse(argc, argv));
+  } catch (const std::exception& error) {
+    std::cerr << "comm: " << error.what() << "\n";
     return 1;
   }
-  auto& shared = *::new (memory) Shared;
-  const pid_t child = fork();  // before any thread exists
-  if (child == 0) {
-    follow(shared);
-    return 0;
-  }
-  int code = 1;
-  {
-    const dist::StoreServer server({.token = kToken});
-    shared.port.store(server.port());
-    Rank rank(0, server.port());
-    const auto caller = [&](int call) {
-      return [&shared, &rank, call] {
-        tell(shared, call);
-        rank.run(call);
-      };
-    };
-    std::vector<bench::Row> rows;
-    const auto add = [&](const std::string& name, int index, double bytes) {
-      bench::Row row{
-          .name = name, .weft = caller(2 * index), .peer = {}, .bytes = bytes, .peer_name = "gloo"};
-      if (bench::RawGloo::is_built()) row.peer = caller(2 * index + 1);
-      rows.push_back(row);
-    };
-    for (size_t i = 0; i < kCases.size(); ++i)
-      add(kCases[i].name, static_cast<int>(i), static_cast<double>(kCases[i].bytes));
-    add("barrier", static_cast<int>(kCases.size()), 0);
-    code = bench::run_rows(argc, argv, rows, [](int) {});
-    tell(shared, kStop);
-    waitpid(child, nullptr, 0);
-  }
-  return code;
 }

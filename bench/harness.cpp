@@ -76,16 +76,17 @@ Options parse(int& argc, char** argv) {
 }
 
 void print_header() {
-  std::cout << fmt::format("{:<34} {:>3} {:>11} {:>11} {:>7} {:>15}  {}\n", "row", "thr", "weft",
+  std::cout << fmt::format("{:<40} {:>3} {:>11} {:>11} {:>7} {:>15}  {}\n", "row", "thr", "weft",
                            "peer", "ratio", "interval", "verdict");
 }
 
 void print_row(const Row& row, const Comparison& c) {
   std::string line =
-      fmt::format("{:<34} {:>3} {:>11}", row.name, row.threads, seconds_text(c.weft_seconds));
-  if (row.peer)
+      fmt::format("{:<40} {:>3} {:>11}", row.name, row.threads, seconds_text(c.weft_seconds));
+  if (c.ratio > 0)
     line += fmt::format(" {:>11} {:>7.2f} {:>15}  {}", seconds_text(c.peer_seconds), c.ratio,
                         fmt::format("[{:.2f}, {:.2f}]", c.low, c.high), verdict(c));
+  if (c.ratio > 0 && row.peer_name != Row{}.peer_name) line += ", against " + row.peer_name;
   if (row.bytes > 0) line += fmt::format("  {:.1f} GB/s", row.bytes / c.weft_seconds / 1e9);
   if (row.operations > 0)
     line += fmt::format("  {:.0f} GFLOP/s", row.operations / c.weft_seconds / 1e9);
@@ -98,32 +99,23 @@ nlohmann::json to_json(const Row& row, const Comparison& c) {
                           {"unit", "s"},
                           {"threads", row.threads},
                           {"pairs", c.pairs}};
-  entry["peer"] = row.peer ? nlohmann::json(c.peer_seconds) : nlohmann::json();
-  entry["peer_name"] = row.peer ? nlohmann::json(row.peer_name) : nlohmann::json();
-  entry["ratio"] = row.peer ? nlohmann::json(c.ratio) : nlohmann::json();
-  entry["low"] = row.peer ? nlohmann::json(c.low) : nlohmann::json();
-  entry["high"] = row.peer ? nlohmann::json(c.high) : nlohmann::json();
+  const bool has_peer = c.ratio > 0;
+  entry["peer"] = has_peer ? nlohmann::json(c.peer_seconds) : nlohmann::json();
+  entry["peer_name"] = has_peer ? nlohmann::json(row.peer_name) : nlohmann::json();
+  entry["ratio"] = has_peer ? nlohmann::json(c.ratio) : nlohmann::json();
+  entry["low"] = has_peer ? nlohmann::json(c.low) : nlohmann::json();
+  entry["high"] = has_peer ? nlohmann::json(c.high) : nlohmann::json();
   return entry;
 }
 
 int report(const std::vector<Row>& rows, const SetThreads& set_threads, const Options& options) {
-  nlohmann::json entries = nlohmann::json::array();
-  print_header();
+  Report report(options.report);
   for (const Row& row : rows) {
     if (row.name.find(options.filter) == std::string::npos) continue;
     set_threads(row.threads);
-    const Comparison c = compare(row, options.seconds);
-    print_row(row, c);
-    entries.push_back(to_json(row, c));
+    report.add(row, compare(row, options.seconds));
   }
-  std::ofstream file(options.report);
-  file << entries.dump(1) << "\n";
-  file.close();
-  if (!file) {
-    std::cerr << "bench: cannot write " << options.report << ": " << std::strerror(errno) << "\n";
-    return 1;
-  }
-  return 0;
+  return report.write() ? 0 : 1;
 }
 
 void register_side(const std::string& name, const std::function<void()>& work, const Row& row,
@@ -165,7 +157,7 @@ Comparison compare(const Row& row, double seconds) {
   }
   const int weft_repetitions = repetitions_for(row.weft, kSlice);
   const int peer_repetitions = row.peer ? repetitions_for(row.peer, kSlice) : 0;
-  std::vector<double> ours, theirs, ratios;
+  std::vector<double> ours, theirs;
   const double start = now();
   while (result.pairs < kMostPairs && (result.pairs < kLeastPairs || now() - start < seconds)) {
     // Who goes first changes from pair to pair: caches and clocks favour neither side.
@@ -175,19 +167,41 @@ Comparison compare(const Row& row, double seconds) {
     if (row.peer) b = time_of(row.peer, peer_repetitions);
     if (!weft_first) a = time_of(row.weft, weft_repetitions);
     ours.push_back(a);
-    if (row.peer) {
-      theirs.push_back(b);
-      ratios.push_back(b / a);
-    }
+    if (row.peer) theirs.push_back(b);
     ++result.pairs;
   }
+  return compare_times(ours, theirs);
+}
+
+Comparison compare_times(const std::vector<double>& weft, const std::vector<double>& peer) {
+  Comparison result;
+  result.pairs = static_cast<int>(weft.size());
   double low = 0, high = 0;
-  median_interval(ours, result.weft_seconds, low, high);
-  if (row.peer) {
-    median_interval(theirs, result.peer_seconds, low, high);
-    median_interval(ratios, result.ratio, result.low, result.high);
-  }
+  median_interval(weft, result.weft_seconds, low, high);
+  if (peer.empty()) return result;
+  std::vector<double> ratios;
+  for (size_t i = 0; i < weft.size(); ++i) ratios.push_back(peer[i] / weft[i]);
+  median_interval(peer, result.peer_seconds, low, high);
+  median_interval(ratios, result.ratio, result.low, result.high);
   return result;
+}
+
+Report::Report(std::string path) : path_(std::move(path)) { print_header(); }
+
+void Report::add(const Row& row, const Comparison& comparison) {
+  print_row(row, comparison);
+  entries_.push_back(to_json(row, comparison).dump());
+}
+
+bool Report::write() const {
+  if (path_.empty()) return true;
+  nlohmann::json all = nlohmann::json::array();
+  for (const std::string& entry : entries_) all.push_back(nlohmann::json::parse(entry));
+  std::ofstream file(path_);
+  file << all.dump(1) << "\n";
+  file.close();
+  if (!file) std::cerr << "bench: cannot write " << path_ << ": " << std::strerror(errno) << "\n";
+  return static_cast<bool>(file);
 }
 
 int run_rows(int argc, char** argv, const std::vector<Row>& rows, const SetThreads& set_threads) {

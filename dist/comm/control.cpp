@@ -71,6 +71,23 @@ std::string stopped_note(int pid) {
   return state == 'T' || state == 't' ? ", which is stopped" : "";
 }
 
+/// Notes for the launcher that the call begins.
+void note_begin(weft::detail::CollectiveNotes& notes, const Call& call, uint64_t sequence) {
+  const uint64_t key = static_cast<uint64_t>(call.kind) | static_cast<uint64_t>(call.dtype) << 8 |
+                       static_cast<uint64_t>(call.op) << 16 |
+                       static_cast<uint64_t>(call.root + 1) << 32;
+  const bool reduces = call.kind == CallKind::all_reduce || call.kind == CallKind::reduce_scatter;
+  const bool to = call.kind == CallKind::gather || call.kind == CallKind::send;
+  notes.begin(sequence, key,
+              {.name = name_of(call.kind),
+               .dtype = call.kind == CallKind::barrier ? "" : weft::name_of(call.dtype).data(),
+               .op = reduces ? name_of(call.op) : "",
+               .peer = call.root < 0 ? "" : (to ? "to rank" : "from rank"),
+               .root = call.root,
+               .shape = call.shape.begin(),
+               .dims = call.shape.rank()});
+}
+
 }  // namespace
 
 size_t Control::bytes_for(int size) {
@@ -79,15 +96,17 @@ size_t Control::bytes_for(int size) {
 }
 
 Control::Control(std::shared_ptr<Region> region, Peers& peers, std::string name, uint64_t id,
-                 double timeout)
+                 double timeout, std::vector<int> labels)
     : region_(std::move(region)),
       peers_(peers),
       name_(std::move(name)),
       id_(id),
       timeout_(timeout),
+      labels_(std::move(labels)),
       rank_(peers.rank()),
       size_(peers.size()),
       spins_(size_ <= usable_cpus() ? kSpins : 0),
+      notes_(name_),
       start_(Clock::now()) {
   ControlHeader& head = header();
   if (rank_ == 0) {
@@ -147,6 +166,7 @@ void Control::write_record(const Call& call, uint64_t sequence) {
   record_->done.store(0, relaxed);
   for (int i = 0; i < call.shape.rank(); ++i) record_->shape[i].store(call.shape[i], relaxed);
   mine.records.store(index + 1, std::memory_order_release);
+  note_begin(notes_, call, sequence);
 }
 
 std::string Control::last_call(int rank) const {
@@ -175,12 +195,16 @@ void Control::begin(const Call& call) {
 uint64_t Control::begin_message(const Call& call, uint64_t sequence) {
   check_alive();
   call_ = call;
+  call_.root = label(call.root);
   start_ = Clock::now();
-  write_record(call, sequence);
+  write_record(call_, sequence);
   return fingerprint(id_, sequence, call);
 }
 
-void Control::finish() { record_->done.store(1, std::memory_order_relaxed); }
+void Control::finish() {
+  record_->done.store(1, std::memory_order_relaxed);
+  notes_.finish();
+}
 
 void Control::signal(std::atomic<uint32_t>& count, std::atomic<uint32_t>& waiters) {
   count.fetch_add(1, std::memory_order_seq_cst);
@@ -299,6 +323,10 @@ void Control::throw_ending() {
   if (head.ending.load(std::memory_order_acquire) != 2)
     throw CommError(fmt::format("group '{}': ended by a rank that died doing so", name_));
   const std::string reason(head.reason);
+  const bool lost = head.kind == Ending::lost && head.lost_rank >= 0 && head.lost_rank < size_;
+  weft::detail::note_group_ended(
+      lost ? head.lost_rank : -1,
+      lost ? line(head.lost_rank).pid.load(std::memory_order_relaxed) : -1, reason);
   switch (head.kind) {
     case Ending::lost: throw PeerLost(head.lost_rank, reason);
     case Ending::timeout: throw TimeoutError(reason);
@@ -308,10 +336,10 @@ void Control::throw_ending() {
 }
 
 void Control::fail_lost(int peer, const std::string& why) {
-  end(Ending::lost, peer,
+  end(Ending::lost, label(peer),
       fmt::format("{}: rank {} of group '{}' (pid {}) {}; its last call was {}",
-                  name_of(call_.kind), peer, name_, line(peer).pid.load(std::memory_order_relaxed),
-                  why, last_call(peer)));
+                  name_of(call_.kind), label(peer), name_,
+                  line(peer).pid.load(std::memory_order_relaxed), why, last_call(peer)));
   throw_ending();
 }
 
@@ -325,14 +353,14 @@ void Control::fail_timeout(int peer) {
     const bool done =
         count != 0 && record(other, count - 1).done.load(std::memory_order_relaxed) != 0;
     const int pid = its.pid.load(std::memory_order_relaxed);
-    missing +=
-        fmt::format("{}rank {} (pid {}{}; last call: {}, {})", missing.empty() ? "" : ", ", other,
-                    pid, stopped_note(pid), last_call(other), done ? "completed" : "under way");
+    missing += fmt::format("{}rank {} (pid {}{}; last call: {}, {})", missing.empty() ? "" : ", ",
+                           label(other), pid, stopped_note(pid), last_call(other),
+                           done ? "completed" : "under way");
   }
-  end(Ending::timeout, peer,
+  end(Ending::timeout, label(peer),
       fmt::format("{}: in group '{}', rank {} waited {:.4g} s for {}; "
                   "WEFT_COLLECTIVE_TIMEOUT sets the limit",
-                  last_call(rank_), name_, rank_, timeout_, missing));
+                  last_call(rank_), name_, label(rank_), timeout_, missing));
   throw_ending();
 }
 
@@ -344,10 +372,10 @@ void Control::fail_desync(unsigned parity) {
     const auto known = std::find_if(kinds.begin(), kinds.end(),
                                     [&](const auto& entry) { return entry.first == its; });
     if (known != kinds.end()) {
-      known->second += fmt::format(", {}", other);
+      known->second += fmt::format(", {}", label(other));
       continue;
     }
-    kinds.emplace_back(its, std::to_string(other));
+    kinds.emplace_back(its, std::to_string(label(other)));
     calls.push_back(last_call(other));
   }
   std::string text;
@@ -366,7 +394,7 @@ void Control::fail_message(int peer) {
   const int first = std::min(rank_, peer), second = std::max(rank_, peer);
   end(Ending::desync, -1,
       fmt::format("group '{}': send and recv do not match: rank {} called {}; rank {} called {}",
-                  name_, first, last_call(first), second, last_call(second)));
+                  name_, label(first), last_call(first), label(second), last_call(second)));
   throw_ending();
 }
 

@@ -116,6 +116,10 @@ bool check_proof(std::string_view token, std::string_view hello, std::string_vie
   return equal_secrets(make_proof(token, hello, challenge), proof);
 }
 
+std::string local_secret(std::string_view path) {
+  return std::string("weft store at ").append(path);
+}
+
 void check_token(std::string_view origin, std::string_view token) {
   if (token.size() < kMinTokenLength)
     fail<ArgumentError>(

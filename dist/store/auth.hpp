@@ -57,6 +57,10 @@ std::string make_proof(std::string_view token, std::string_view hello, std::stri
 bool check_proof(std::string_view token, std::string_view hello, std::string_view challenge,
                  std::string_view proof);
 
+/// What takes the token's place on a Unix socket: no secret, as the system vouches for the peer; it
+/// keeps a program that comes to another path's socket, or speaks another language, out.
+std::string local_secret(std::string_view path);
+
 /// Throws ArgumentError where the token is too short to be a secret; `origin` names where it is
 /// from.
 void check_token(std::string_view origin, std::string_view token);

@@ -18,6 +18,7 @@
 
 #include <weft/core/base/check.hpp>
 #include <weft/dist/store/auth.hpp>
+#include <weft/dist/store/local_socket.hpp>
 #include <weft/dist/store/service.hpp>
 #include <weft/dist/store/socket.hpp>
 #include <weft/dist/store/tcp_store.hpp>
@@ -55,8 +56,11 @@ struct StoreServer::Impl {
 
   StoreServerOptions options;
   int port = 0;
+  std::string secret;   // what both sides prove to know
+  LocalListener local;  // the name of a Unix socket
   Fd listener, wakeup, epoll;
   std::thread thread;
+  pid_t owner = getpid();
 
   std::mutex mutex;  // guards what other threads leave for the server's thread
   bool stopping = false;
@@ -77,6 +81,7 @@ struct StoreServer::Impl {
   int timeout() const;
   void take_messages();
   void set_accepting(bool on);
+  bool admit(int fd);
   void accept_all();
   void on_event(uint64_t id, uint32_t events);
   void read(uint64_t id);
@@ -95,19 +100,36 @@ struct StoreServer::Impl {
 
 StoreServer::StoreServer(StoreServerOptions options)
     : impl_(std::make_unique<Impl>(std::move(options))) {
-  check_token("the server's token", impl_->options.token);
   impl_->port = impl_->options.port;
-  impl_->listener = listen_on(impl_->options.address, impl_->port);
+  if (is_local(impl_->options.address)) {
+    const std::string path = local_path(impl_->options.address);
+    impl_->secret = local_secret(path);
+    impl_->local = LocalListener(path);
+    impl_->listener = impl_->local.take();
+  } else {
+    check_token("the server's token", impl_->options.token);
+    impl_->secret = impl_->options.token;
+    impl_->listener = listen_on(impl_->options.address, impl_->port);
+  }
   impl_->start();
 }
 
 StoreServer::~StoreServer() {
+  if (impl_->owner != getpid()) {  // a forked copy, which has no such thread
+    impl_->thread.detach();
+    return;
+  }
   {
     const std::lock_guard lock(impl_->mutex);
     impl_->stopping = true;
   }
   eventfd_write(impl_->wakeup.get(), 1);
   impl_->thread.join();
+  try {
+    impl_->local.remove();
+  } catch (const Error& error) {
+    impl_->report(error.what());
+  }
 }
 
 const std::string& StoreServer::address() const noexcept { return impl_->options.address; }
@@ -220,6 +242,19 @@ void StoreServer::Impl::set_accepting(bool on) {
   watch(listener.get(), kListener, on ? EPOLLIN : 0u, EPOLL_CTL_MOD);
 }
 
+/// Sets up a new connection; false where its user is another one.
+bool StoreServer::Impl::admit(int fd) {
+  if (!is_local(options.address)) {
+    const int on = 1;
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    return true;
+  }
+  const std::string refusal = refuse_peer(fd);
+  if (!refusal.empty())
+    report(fmt::format("store: refused a connection to {}: {}", options.address, refusal));
+  return refusal.empty();
+}
+
 void StoreServer::Impl::accept_all() {
   while (unproven.size() < kMaxUnproven) {
     Fd fd(accept4(listener.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
@@ -231,12 +266,12 @@ void StoreServer::Impl::accept_all() {
       accept_again = deadline_after(kAcceptPause);
       return;
     }
-    const int on = 1;
-    setsockopt(fd.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    if (!admit(fd.get())) continue;
     const uint64_t id = next_connection++;
     watch(fd.get(), id, EPOLLIN, EPOLL_CTL_ADD);
     Connection& connection = connections[id];
-    connection.peer = peer_name(fd.get());
+    connection.peer = is_local(options.address) ? options.address.substr(kLocalScheme.size())
+                                                : peer_name(fd.get());
     connection.fd = std::move(fd);
     connection.deadline = deadline_after(options.handshake_timeout);
     unproven.insert(id);
@@ -256,20 +291,20 @@ bool StoreServer::Impl::advance_handshake(uint64_t id, Connection& connection) {
   if (connection.phase == Phase::hello && connection.in.size() >= kHelloSize) {
     connection.hello = connection.in.substr(0, kHelloSize);
     connection.in.erase(0, kHelloSize);
-    const auto hello = check_hello(options.token, connection.hello);
+    const auto hello = check_hello(secret, connection.hello);
     if (!hello) {
       close(id, "it does not know the job's token");
       return false;
     }
     connection.client = hello->client_id;
     if (hello->rank >= 0) connection.peer += fmt::format(" (rank {})", hello->rank);
-    connection.challenge = make_challenge(options.token, connection.hello);
+    connection.challenge = make_challenge(secret, connection.hello);
     connection.phase = Phase::proof;
     queue(id, connection.challenge);
   }
   if (connection.phase == Phase::proof && connection.in.size() >= kProofSize) {
     const std::string_view proof = std::string_view(connection.in).substr(0, kProofSize);
-    if (!check_proof(options.token, connection.hello, connection.challenge, proof)) {
+    if (!check_proof(secret, connection.hello, connection.challenge, proof)) {
       close(id, "its proof of the token is wrong");
       return false;
     }

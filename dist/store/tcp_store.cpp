@@ -13,6 +13,7 @@
 #include <weft/dist/store/auth.hpp>
 #include <weft/dist/store/bytes.hpp>
 #include <weft/dist/store/frame.hpp>
+#include <weft/dist/store/local_socket.hpp>
 #include <weft/dist/store/socket.hpp>
 #include <weft/dist/store/table.hpp>
 
@@ -27,6 +28,7 @@ constexpr double kHandshakeTimeout = 5.0;  // seconds
 constexpr double kReconnectTimeout = 2.0;  // seconds that a lost server is looked for
 constexpr double kServerSlack = 1.0;       // seconds past a deadline that the server may answer in
 constexpr double kFirstRetry = 0.01, kLongestRetry = 0.25;  // seconds between attempts
+constexpr double kLongestLocalRetry = 0.02;                 // an attempt costs no packet
 
 /// One established connection. It is closed when its last user lets go of it, so that no thread
 /// ever uses a descriptor that another one has closed.
@@ -52,6 +54,8 @@ struct Reply {
 // (a watch for a lost peer) holds up nobody.
 struct TcpStore::Impl {
   TcpStoreOptions options;
+  std::string path;    // of a Unix socket
+  std::string secret;  // what both sides prove to know
   std::string client_id = random_bytes(kClientIdSize);
 
   std::mutex mutex;
@@ -61,7 +65,9 @@ struct TcpStore::Impl {
   uint64_t next_id = 1;
   std::map<uint64_t, Reply*> waiting;
 
-  std::string endpoint() const { return endpoint_name(options.host, options.port); }
+  std::string endpoint() const {
+    return path.empty() ? endpoint_name(options.host, options.port) : path;
+  }
 
   std::shared_ptr<Link> connect(double timeout);
   std::shared_ptr<Link> handshake(Fd fd, TimePoint deadline);
@@ -76,11 +82,17 @@ struct TcpStore::Impl {
 
 TcpStore::TcpStore(TcpStoreOptions options)
     : Store(options.timeout), impl_(std::make_unique<Impl>()) {
-  impl_->options = std::move(options);
-  check_token("the token", impl_->options.token);
-  WEFT_CHECK(ArgumentError, impl_->options.port > 0 && impl_->options.port < 65536,
-             "store: port {} of the host '{}'; a port is a number from 1 to 65535",
-             impl_->options.port, impl_->options.host);
+  const TcpStoreOptions& own = impl_->options = std::move(options);
+  if (is_local(own.host)) {
+    impl_->path = local_path(own.host);
+    impl_->secret = local_secret(impl_->path);
+  } else {
+    check_token("the token", own.token);
+    impl_->secret = own.token;
+    WEFT_CHECK(ArgumentError, own.port > 0 && own.port < 65536,
+               "store: port {} of the host '{}'; a port is a number from 1 to 65535", own.port,
+               own.host);
+  }
   impl_->link = impl_->connect(impl_->options.timeout);
 }
 
@@ -93,7 +105,8 @@ std::shared_ptr<Link> TcpStore::Impl::connect(double timeout) {
   std::string error = "the connection closed before the handshake";
   double pause = kFirstRetry;
   for (;;) {
-    Fd fd = connect_to(options.host, options.port, deadline, error);
+    Fd fd = path.empty() ? connect_to(options.host, options.port, deadline, error)
+                         : connect_to_path(path, deadline, error);
     if (fd) return handshake(std::move(fd), std::min(deadline, deadline_after(kHandshakeTimeout)));
     if (Clock::now() + to_duration(pause) >= deadline)
       fail<TimeoutError>(
@@ -101,12 +114,12 @@ std::shared_ptr<Link> TcpStore::Impl::connect(double timeout) {
           "process of rank 0, still running?",
           endpoint(), seconds_since(start), error);
     ::poll(nullptr, 0, std::max(1, static_cast<int>(pause * 1e3)));
-    pause = std::min(2 * pause, kLongestRetry);
+    pause = std::min(2 * pause, path.empty() ? kLongestRetry : kLongestLocalRetry);
   }
 }
 
 std::shared_ptr<Link> TcpStore::Impl::handshake(Fd fd, TimePoint deadline) {
-  const std::string hello = make_hello(options.token, {options.rank, client_id});
+  const std::string hello = make_hello(secret, {options.rank, client_id});
   std::string challenge;
   IoResult result = send_all(fd.get(), hello, deadline);
   if (result == IoResult::done)
@@ -114,14 +127,13 @@ std::shared_ptr<Link> TcpStore::Impl::handshake(Fd fd, TimePoint deadline) {
   if (result == IoResult::timed_out)
     fail<TimeoutError>("store: {} did not answer the handshake in time", endpoint());
   if (result == IoResult::closed)
-    fail<CommError>(
-        "store: {} refused the handshake; WEFT_TOKEN is not that of the job which "
-        "listens there",
-        endpoint());
-  if (!check_challenge(options.token, hello, challenge))
+    fail<CommError>("store: {} refused the handshake; {}", endpoint(),
+                    path.empty() ? "WEFT_TOKEN is not that of the job which listens there"
+                                 : "another program listens there");
+  if (!check_challenge(secret, hello, challenge))
     fail<CommError>("store: {} does not know the job's token; another program listens there",
                     endpoint());
-  if (send_all(fd.get(), make_proof(options.token, hello, challenge), deadline) != IoResult::done)
+  if (send_all(fd.get(), make_proof(secret, hello, challenge), deadline) != IoResult::done)
     fail<CommError>("store: {} closed the connection during the handshake", endpoint());
   auto made = std::make_shared<Link>();
   made->fd = std::move(fd);

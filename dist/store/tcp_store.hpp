@@ -1,4 +1,5 @@
-// The store over TCP: the server, which the launcher hosts, and the client in every rank.
+// The store over TCP or, on one host, a Unix socket: the server, which the launcher or rank 0
+// hosts, and the client in every rank.
 #pragma once
 
 #include <cstdint>
@@ -16,10 +17,12 @@ namespace weft::inline v0::dist {
 inline constexpr size_t kMinTokenLength = 16;  ///< characters of a job's token, at least
 
 struct StoreServerOptions {
-  std::string address = "127.0.0.1";  ///< the one address to bind, no wildcard
-  int port = 0;                       ///< 0: any free one
-  std::string token = {};             ///< the job's secret, at least kMinTokenLength characters
-  double handshake_timeout = 5.0;     ///< seconds a new connection has to prove the token
+  /// the one address to bind, no wildcard; or unix:/FOLDER/NAME, see local_store_address()
+  std::string address = "127.0.0.1";
+  int port = 0;            ///< 0: any free one; not for a Unix socket
+  std::string token = {};  ///< the job's secret, at least kMinTokenLength characters; not for a
+                           ///< Unix socket, where the system vouches for the user
+  double handshake_timeout = 5.0;  ///< seconds a new connection has to prove the token
   /// (optional) told, on the server's thread, why a connection was dropped; must not throw
   std::function<void(std::string_view)> report = nullptr;
 };
@@ -27,10 +30,13 @@ struct StoreServerOptions {
 /// The store's server: one thread, which reads and answers all connections. Both sides prove that
 /// they hold the token (HMAC-SHA256 over fresh nonces, RFC 2104); a connection that cannot gets no
 /// byte of answer. A malformed frame ends its connection and no other. Values are not encrypted.
+/// On a Unix socket both sides check that the other one is of their user (SO_PEERCRED) instead. Its
+/// folder, mode 0700, is made where it is missing; sockets that dead processes left there are
+/// removed; at the end the socket goes, and the folder with the last one.
 class WEFT_API StoreServer {
  public:
   /// Binds and starts. Throws ArgumentError for a wildcard address or a short token, IoError where
-  /// the address cannot be bound.
+  /// the address cannot be bound, is in use, or the socket's folder is not this user's alone.
   explicit StoreServer(StoreServerOptions options);
   ~StoreServer();
   StoreServer(const StoreServer&) = delete;
@@ -49,9 +55,9 @@ class WEFT_API StoreServer {
 };
 
 struct TcpStoreOptions {
-  std::string host = "127.0.0.1";
-  int port = 0;
-  std::string token = {};
+  std::string host = "127.0.0.1";  ///< or unix:/FOLDER/NAME
+  int port = 0;                    ///< not for a Unix socket
+  std::string token = {};          ///< not for a Unix socket
   double timeout = kStoreTimeout;  ///< seconds: to connect, and the default of every call
   int rank = -1;                   ///< (optional) named in the server's reports
 };
@@ -61,7 +67,8 @@ struct TcpStoreOptions {
 class WEFT_API TcpStore final : public Store {
  public:
   /// Connects, trying again until the timeout where nobody listens yet. Throws TimeoutError then,
-  /// CommError where the handshake fails (another job's token), ArgumentError for a short token.
+  /// CommError where the handshake fails (another job's token) or the Unix socket is another
+  /// user's, ArgumentError for a short token.
   explicit TcpStore(TcpStoreOptions options);
   ~TcpStore() override;
 
@@ -79,6 +86,12 @@ class WEFT_API TcpStore final : public Store {
 
   std::unique_ptr<Impl> impl_;
 };
+
+/// "unix:/tmp/weft-UID/store-HASH": where the ranks of the job `job_id` meet that run on one host
+/// without a launcher: rank 0 gives it to its StoreServer, all ranks to their TcpStore. The place
+/// follows from user and job alone, not from the environment, as the ranks may be started from
+/// different sessions. Throws ArgumentError for an empty id.
+WEFT_API std::string local_store_address(std::string_view job_id);
 
 /// The store of the job that this process belongs to, by its environment:
 /// WEFT_STORE (tcp://HOST:PORT), else MASTER_ADDR and MASTER_PORT, with the secret of WEFT_TOKEN or

@@ -7,7 +7,7 @@
 //   long=N          a line of N bytes
 //   close=1         close that descriptor
 //   env=NAME        a line NAME=value
-//   fds             a line with the open descriptors
+//   fds             a line with the open descriptors, without that of the crash records
 //   pid             a line "pid N"
 //   ignore=NAME     ignore that signal
 //   block=NAME      block it, for `await`
@@ -71,6 +71,7 @@ void list_descriptors() {
     if (entry->d_name[0] != '.' && std::atoi(entry->d_name) != ::dirfd(folder))
       open.insert(std::atoi(entry->d_name));
   ::closedir(folder);
+  if (const char* crash = std::getenv("WEFT_CRASH_FD")) open.erase(std::atoi(crash));
   std::string text = "fds";
   for (const int fd : open) text += " " + std::to_string(fd);
   line(text);
