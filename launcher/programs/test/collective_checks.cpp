@@ -29,9 +29,16 @@ struct Op {
   ReduceOp op;
   const char* name;
 };
-constexpr std::array kOps = {Op{ReduceOp::sum, "sum"}, Op{ReduceOp::avg, "avg"},
-                             Op{ReduceOp::min, "min"}, Op{ReduceOp::max, "max"},
-                             Op{ReduceOp::prod, "prod"}};
+constexpr std::array kOps = {Op{ReduceOp::sum, "sum"},   Op{ReduceOp::avg, "avg"},
+                             Op{ReduceOp::min, "min"},   Op{ReduceOp::max, "max"},
+                             Op{ReduceOp::prod, "prod"}, Op{ReduceOp::band, "band"},
+                             Op{ReduceOp::bor, "bor"},   Op{ReduceOp::bxor, "bxor"}};
+
+/// avg is for floating dtypes, bit by bit is for the others.
+bool has(DType dtype, ReduceOp op) {
+  const bool bits = op == ReduceOp::band || op == ReduceOp::bor || op == ReduceOp::bxor;
+  return is_floating(dtype) ? !bits : op != ReduceOp::avg;
+}
 
 /// Element `i` of what `rank` sends: exact in every dtype that has it, other for other ranks.
 double element(DType dtype, ReduceOp op, int rank, int64_t i) {
@@ -68,16 +75,17 @@ struct Expected {
   double tolerance;
 };
 
+/// sum and max are "or", prod and min are "and".
+double reduced_bool(ReduceOp op, int size, int64_t i) {
+  int trues = 0;
+  for (int r = 0; r < size; ++r) trues += element(DType::boolean, op, r, i) != 0;
+  if (op == ReduceOp::bxor) return trues % 2;
+  if (op == ReduceOp::sum || op == ReduceOp::max || op == ReduceOp::bor) return trues > 0 ? 1 : 0;
+  return trues == size ? 1 : 0;
+}
+
 Expected reduced_whole(DType dtype, ReduceOp op, int size, int64_t i) {
-  if (dtype == DType::boolean) {
-    const bool any = op == ReduceOp::sum || op == ReduceOp::max;
-    bool result = !any;
-    for (int r = 0; r < size; ++r) {
-      const bool value = element(dtype, op, r, i) != 0;
-      result = any ? result || value : result && value;
-    }
-    return {result ? 1.0 : 0.0, 0};
-  }
+  if (dtype == DType::boolean) return {reduced_bool(op, size, i), 0};
   auto result = static_cast<int64_t>(element(dtype, op, 0, i));
   for (int r = 1; r < size; ++r) {
     const auto value = static_cast<int64_t>(element(dtype, op, r, i));
@@ -86,6 +94,9 @@ Expected reduced_whole(DType dtype, ReduceOp op, int size, int64_t i) {
       case ReduceOp::min: result = std::min(result, value); break;
       case ReduceOp::max: result = std::max(result, value); break;
       case ReduceOp::prod: result = wrapped(dtype, a * b); break;
+      case ReduceOp::band: result &= value; break;
+      case ReduceOp::bor: result |= value; break;
+      case ReduceOp::bxor: result ^= value; break;
       default: result = wrapped(dtype, a + b);
     }
   }
@@ -140,7 +151,7 @@ std::string over_reductions(const Context& context, Body&& body) {
   int cases = 0;
   for (const DType dtype : kDTypes)
     for (const auto& [op, name] : kOps) {
-      if (op == ReduceOp::avg && !is_floating(dtype)) continue;
+      if (!has(dtype, op)) continue;
       for (const int64_t count : counts(context)) {
         body(dtype, op, name, count);
         ++cases;

@@ -87,7 +87,8 @@ class Driver {
       return 128 + signal_;
     }
     if (refused_) return kExitUsage;
-    for (const std::string& check : remaining_) table_.row(check, Verdict::skip, 0, "not run");
+    if (start_shown_)
+      for (const std::string& check : remaining_) table_.row(check, Verdict::skip, 0, "not run");
     table_.foot(since(start));
     show_output();
     return table_.failed() == 0 ? 0 : 1;
@@ -116,6 +117,7 @@ class Driver {
     Progress progress;
     first_failure_.clear();
     const auto start = Clock::now();
+    auto begin = start;  // of the first check
     LauncherJob job(command_for_checks(), signals_.get());
     auto deadline = start + seconds(kStartLimit);
     bool started = false;
@@ -133,9 +135,9 @@ class Driver {
         started = true;
         note_start(progress, since(start));
         deadline = Clock::now() + seconds(options_.limit);
-        last_ = Clock::now();
+        begin = last_ = Clock::now();
       }
-      while (const auto finished = progress.next_finished()) {
+      while (const auto finished = progress.next_finished(job.ended())) {
         row(*finished);
         deadline = Clock::now() + seconds(options_.limit);
         last_ = Clock::now();
@@ -143,13 +145,17 @@ class Driver {
     }
     const int code = job.wait();
     if (!started) return never_started(since(start), "no rank reported", code);
-    if (!remaining_.empty()) return fail_next(progress, since(last_), "");
+    if (!remaining_.empty() && (last_ == begin || progress.has_begun(remaining_.front())))
+      return fail_next(progress, since(last_), "");
+    if (!remaining_.empty()) return;  // the group ended with a check that has failed already
     if (code != 0) fail_end(fmt::format("the launcher's exit code is {}", code));
   }
 
   void take(const LauncherJob::Line& line, Progress& progress) {
     if (const auto report = parse(line.text)) return progress.take(*report);
-    if (first_failure_.empty() && line.error && line.text.starts_with("rank "))
+    // That a rank gave up with its group says nothing; why the group ended does.
+    if (first_failure_.empty() && line.error && line.text.starts_with("rank ") &&
+        !line.text.ends_with(fmt::format(" exited with {}", kGroupEnded)))
       first_failure_ = line.text;
     if (output_.size() == kKeptLines) output_.pop_front();
     output_.push_back(line.text);
@@ -159,9 +165,10 @@ class Driver {
     several_hosts_ = progress.local() != progress.world();
     if (start_shown_) return;
     start_shown_ = true;
-    table_.row(
-        kStart, Verdict::pass, time,
-        fmt::format("{} ranks, {} of them on this host", progress.world(), progress.local()));
+    std::string figure =
+        fmt::format("{} rank{}", progress.world(), progress.world() == 1 ? "" : "s");
+    if (several_hosts_) figure += fmt::format(", {} of them on this host", progress.local());
+    table_.row(kStart, Verdict::pass, time, figure);
   }
 
   void row(const Finished& finished) {

@@ -133,7 +133,7 @@ void LauncherJob::stop() {
   pollfd entry{handle.get(), POLLIN, 0};
   // What the ranks still say is read, so that the launcher is not held up.
   const auto deadline = Clock::now() + std::chrono::milliseconds(kPatience);
-  while (Clock::now() < deadline && !ended()) {
+  while (Clock::now() < deadline && (out_.fd || err_.fd)) {
     pollfd ends[2] = {{out_.fd.get(), POLLIN, 0}, {err_.fd.get(), POLLIN, 0}};
     if (::poll(ends, 2, 100) <= 0) continue;
     if (ends[0].revents != 0) take(out_);

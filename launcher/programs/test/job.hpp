@@ -31,8 +31,9 @@ class LauncherJob {
   /// The next line; nothing where the deadline passes first, a signal comes, or the job has ended.
   std::optional<Line> next(std::chrono::steady_clock::time_point deadline);
 
-  bool ended() const { return !out_.fd && !err_.fd; }  ///< and all lines have been taken
-  int signal() const { return signal_; }               ///< that came to this process, or 0
+  /// Both outputs are closed, and all their lines have been taken.
+  bool ended() const { return out_.over() && err_.over(); }
+  int signal() const { return signal_; }  ///< that came to this process, or 0
 
   /// Waits for the launcher's end; its exit code, or 128 + signal.
   int wait();
@@ -43,6 +44,7 @@ class LauncherJob {
   struct Stream {
     Fd fd = {};
     std::string buffer = {};
+    bool over() const { return !fd && buffer.empty(); }
   };
   bool take(Stream& stream);
   std::optional<std::string> line_of(Stream& stream);

@@ -1,6 +1,8 @@
 // `launcher test`: does everything work here? This program starts ranks through the launcher,
 // gathers what they find, and prints the table; it needs no libweft, and so can tell where that is
 // broken.
+#include <algorithm>
+#include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
@@ -9,6 +11,8 @@
 #include <vector>
 
 #include <weft/core/base/check.hpp>
+#include <weft/launcher/command_line.hpp>
+#include <weft/launcher/options.hpp>
 #include <weft/launcher/programs/find_launcher.hpp>
 #include <weft/launcher/programs/test/driver.hpp>
 #include <weft/launcher/programs/test/plan.hpp>
@@ -135,6 +139,25 @@ Arguments read(int argc, char** argv) {
   return arguments;
 }
 
+/// Options for the launcher beside those that were given: what the checks need.
+void complete(DriverOptions& driver) {
+  const launcher::CommandLine line = launcher::parse_command_line(driver.launch);
+  WEFT_CHECK(ArgumentError, line.command.empty(),
+             "launcher test: it takes options alone, not '{}'; launcher help test lists them",
+             line.command.front());
+  const launcher::LaunchOptions options = launcher::resolve(line, {}, false);
+  const auto add = [&](const char* name, const std::string& value) {
+    if (options.setting(name).layer == launcher::Layer::flag) return;
+    driver.launch.insert(driver.launch.end(), {std::string("--") + name, value});
+  };
+  if (!options.ranks_given && options.hostfile.empty()) add("nproc_per_node", "2");
+  // A hang is found by the ranks themselves, which name who is missing, before the check's limit.
+  add("collective_timeout", fmt::format("{:.0f}", std::max(1.0, std::floor(driver.limit * 0.8))));
+  add("grace", "3");
+  add("max_restarts", "0");
+  add("redirects", "0");  // the ranks' reports come through the console
+}
+
 int run(int argc, char** argv) {
   Arguments arguments = read(argc, argv);
   if (arguments.help) {
@@ -150,6 +173,7 @@ int run(int argc, char** argv) {
   const std::filesystem::path self = std::filesystem::read_symlink("/proc/self/exe");
   arguments.driver.ranks = self.parent_path() / "test-ranks";
   arguments.driver.launcher = launcher::find_launcher();
+  complete(arguments.driver);
   return drive(arguments.driver);
 }
 
@@ -159,7 +183,8 @@ int main(int argc, char** argv) {
   try {
     return run(argc, argv);
   } catch (const std::exception& error) {
-    std::fprintf(stderr, "%s\n", error.what());
+    const std::string text = error.what();
+    std::fprintf(stderr, "%s%s\n", text.starts_with("launcher") ? "" : "launcher: ", text.c_str());
     return 2;
   }
 }

@@ -18,6 +18,9 @@ std::span<const CheckName> check_names();
 inline constexpr CheckName kKillDrill = {
     "kill_drill", "a rank is killed: it is named, the others learn of it, nothing is left"};
 
+/// The exit code of a rank whose group has ended; the checks that remain need new ranks.
+inline constexpr int kGroupEnded = 3;
+
 /// A fault to put into a check on its last rank, so that the test is seen to fail.
 enum class Fault { wrong, crash, hang, leave };
 

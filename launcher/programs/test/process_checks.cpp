@@ -33,8 +33,7 @@ std::string state(const Context& context) {
   require(accelerator.is_main_process() == (context.rank() == 0) &&
               accelerator.is_last_process() == (context.rank() == context.size() - 1),
           "rank {} does not know its place", context.rank());
-  return fmt::format("{} ranks, {}", context.size(),
-                     context.one_host ? "one host" : "several hosts");
+  return context.one_host ? "on one host" : "on several hosts";
 }
 
 /// Every rank leaves a line; the main process's has to be the first.

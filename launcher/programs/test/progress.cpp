@@ -20,14 +20,17 @@ void Progress::take(const Report& report) {
   }
   if (report.event == Event::begin && checks_.try_emplace(report.check).second)
     open_.push_back(report.check);
-  if (report.event == Event::end) checks_[report.check].ends[report.rank] = report;
+  if (report.event != Event::end && report.event != Event::agreed) return;
+  State& state = checks_[report.check];
+  state.ends[report.rank] = report;
+  state.agreed |= report.event == Event::agreed;
 }
 
-std::optional<Finished> Progress::next_finished() {
+std::optional<Finished> Progress::next_finished(bool job_is_over) {
   if (open_.empty() || !started()) return std::nullopt;
   const std::string check = open_.front();
   const State& state = checks_.at(check);
-  if (state.ends.size() < ranks_.size()) return std::nullopt;
+  if (state.ends.size() < ranks_.size() && !(job_is_over && state.agreed)) return std::nullopt;
   open_.pop_front();
   return merged(check, state);
 }

@@ -33,8 +33,11 @@ class Progress {
   int local() const { return local_; }  ///< ranks on this host
   const std::map<int, RankFacts>& ranks() const { return ranks_; }
 
-  /// The next check that all heard ranks have ended, in the order of the checks; each once.
-  std::optional<Finished> next_finished();
+  /// The next check that all heard ranks have ended, in the order of the checks; each once. When
+  /// the job is over, one rank that has agreed with all others is enough.
+  std::optional<Finished> next_finished(bool job_is_over = false);
+
+  bool has_begun(const std::string& check) const { return checks_.count(check) == 1; }
 
   /// What is known about a check that never ended everywhere.
   Finished unfinished(const std::string& check) const;
@@ -42,6 +45,7 @@ class Progress {
  private:
   struct State {
     std::map<int, Report> ends;
+    bool agreed = false;
   };
   Finished merged(const std::string& check, const State& state) const;
 

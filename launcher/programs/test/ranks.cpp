@@ -50,15 +50,11 @@ void greet(const dist::Group& group) {
                            host_name(), env::get("WEFT_JOB_ID").value_or("-"))});
 }
 
-/// The planned fault, in the middle of the check's own calls.
+/// What is to happen before the check's own calls.
 void commit(Fault fault) {
-  switch (fault) {
-    case Fault::wrong: throw Broken("broken on purpose");
-    case Fault::crash: ::raise(SIGSEGV); return;
-    case Fault::hang:
-      for (;;) ::pause();
-    case Fault::leave: ::_exit(0);
-  }
+  if (fault == Fault::crash) ::raise(SIGSEGV);
+  if (fault == Fault::leave) ::_exit(0);
+  while (fault == Fault::hang) ::pause();
 }
 
 struct Outcome {
@@ -67,10 +63,12 @@ struct Outcome {
 };
 
 Outcome run(const Check& check, const Context& context, const std::optional<PlannedFault>& fault) {
+  const bool faulty = fault && fault->check == check.name && context.rank() == context.size() - 1;
   try {
-    if (fault && fault->check == check.name && context.rank() == context.size() - 1)
-      commit(fault->fault);
-    return {Verdict::pass, check.run(context)};
+    if (faulty) commit(fault->fault);
+    const std::string figure = check.run(context);
+    require(!faulty, "broken on purpose");
+    return {Verdict::pass, figure};
   } catch (const Skip& reason) {
     return {Verdict::skip, reason.what()};
   } catch (const CommError& error) {
@@ -114,7 +112,8 @@ bool run_and_report(const Check& check, const Context& context,
     // A rank that failed by itself has the reason; the group's end is its consequence.
     if (outcome.verdict != Verdict::fail) outcome = {Verdict::lost, error.what()};
   }
-  say({context.rank(), Event::end, check.name, outcome.verdict, seconds, outcome.text});
+  say({context.rank(), alive ? Event::agreed : Event::end, check.name, outcome.verdict, seconds,
+       outcome.text});
   return alive;
 }
 

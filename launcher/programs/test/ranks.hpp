@@ -22,7 +22,4 @@ int run_rank(const RankPlan& plan);
 /// One rank, drawn here, is killed in the middle of a collective; the others report what they see.
 int run_drill();
 
-/// The exit code of a rank whose group has ended; the checks that remain need new ranks.
-inline constexpr int kGroupEnded = 3;
-
 }  // namespace weft::inline v0::self_test

@@ -16,10 +16,11 @@ enum class Verdict {
 };
 
 enum class Event {
-  hello,  ///< text: "WORLD_SIZE LOCAL_WORLD_SIZE PID HOST JOB"
-  begin,  ///< of a check
-  end,    ///< of a check: verdict, seconds, text
-  drill,  ///< in the kill drill; text: "culprit RANK", "kill NANOSECONDS" or "lost NANOSECONDS"
+  hello,   ///< text: "WORLD_SIZE LOCAL_WORLD_SIZE PID HOST JOB"
+  begin,   ///< of a check
+  agreed,  ///< a check's end: verdict and text of all ranks together, this rank's seconds
+  end,     ///< its end on this rank alone, as the group has ended
+  drill,   ///< in the kill drill; text: "culprit RANK", "kill NANOSECONDS" or "lost NANOSECONDS"
 };
 
 struct Report {
