@@ -42,6 +42,7 @@ constexpr Variable kVariables[] = {
     {"GROUP_RANK", "index of this process's host among the job's hosts"},
     {"GROUP_WORLD_SIZE", "number of hosts"},
     {"TORCHELASTIC_USE_AGENT_STORE", "set by torchrun: its own store listens at MASTER_PORT"},
+    {"RESTART_COUNT", "how often the launcher has started the job again"},
     {"TORCHELASTIC_RUN_ID", "set by torchrun: name of the job"},
     {"OMPI_COMM_WORLD_RANK", "set by Open MPI: this process's rank"},
     {"OMPI_COMM_WORLD_SIZE", "set by Open MPI: number of ranks"},

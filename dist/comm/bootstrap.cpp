@@ -8,6 +8,7 @@
 
 #include <weft/core/base/check.hpp>
 #include <weft/core/base/env.hpp>
+#include <weft/dist/comm/cross_link.hpp>
 #include <weft/dist/comm/group.hpp>
 #include <weft/dist/comm/spanning.hpp>
 #include <weft/dist/comm/transport.hpp>
@@ -103,6 +104,7 @@ detail::WatchedNodes watched_by(const detail::NodeLayout& layout, int rank) {
 }
 
 Group join_hosts(const Place& place, double timeout) {
+  detail::require_gloo();
   detail::SpanningParts parts;
   parts.timeout = timeout;
   parts.store = connect_store_from_environment();

@@ -64,9 +64,12 @@ class Connector {
 /// Between threads of this process: all that share the returned object can be linked.
 std::shared_ptr<Connector> make_memory_connector();
 
+/// Throws CommError where weft was built without gloo.
+void require_gloo();
+
 /// Over TCP by gloo. Processes find each other through `store`; this one binds `address`, or the
-/// first address of `interface` where that is not empty. Throws CommError where weft was built
-/// without gloo, ArgumentError where there is no such interface or address.
+/// first address of `interface` where that is not empty. Throws as require_gloo, and
+/// ArgumentError where there is no such interface or address.
 std::shared_ptr<Connector> make_gloo_connector(std::shared_ptr<Store> store,
                                                const std::string& address,
                                                const std::string& interface);
