@@ -33,6 +33,7 @@ constexpr Variable kVariables[] = {
     {"MASTER_PORT", "port of the job's store"},
     {"GROUP_RANK", "index of this process's host among the job's hosts"},
     {"GROUP_WORLD_SIZE", "number of hosts"},
+    {"TORCHELASTIC_USE_AGENT_STORE", "set by torchrun: its own store listens at MASTER_PORT"},
     {"TORCHELASTIC_RUN_ID", "set by torchrun: name of the job"},
     {"OMPI_COMM_WORLD_RANK", "set by Open MPI: this process's rank"},
     {"OMPI_COMM_WORLD_SIZE", "set by Open MPI: number of ranks"},

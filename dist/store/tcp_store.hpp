@@ -93,12 +93,14 @@ class WEFT_API TcpStore final : public Store {
 /// different sessions. Throws ArgumentError for an empty id.
 WEFT_API std::string local_store_address(std::string_view job_id);
 
-/// The store of the job that this process belongs to, by its environment:
-/// WEFT_STORE (tcp://HOST:PORT), else MASTER_ADDR and MASTER_PORT, with the secret of WEFT_TOKEN or
-/// of the file WEFT_TOKEN_FILE. Where only MASTER_ADDR and MASTER_PORT are set (no launcher), RANK
-/// 0 hosts the server. A process alone (WORLD_SIZE unset or 1, no address) gets an InProcessStore.
+/// The store of the job that this process belongs to, by its environment: that of the launcher
+/// (WEFT_STORE, with the secret of WEFT_TOKEN). Without a launcher rank 0 hosts it: on one host at
+/// a Unix socket that the job's name leads to (`local_store_address(Place::job)`); on several, or
+/// where WEFT_TOKEN_FILE is set beside MASTER_ADDR and MASTER_PORT, over TCP at MASTER_ADDR, else
+/// at the first host that SLURM names, and at MASTER_PORT, else at a port that follows from the
+/// job's name, with the secret of the file WEFT_TOKEN_FILE. A process alone gets an InProcessStore.
 /// The timeout is WEFT_JOIN_TIMEOUT. Throws ArgumentError, naming the variables, where they are
-/// incomplete or contradict each other, and what TcpStore throws.
+/// incomplete or contradict each other, and what StoreServer and TcpStore throw.
 WEFT_API std::shared_ptr<Store> connect_store_from_environment();
 
 /// The key under which the launcher publishes, as one line of text, that `rank` ended before the

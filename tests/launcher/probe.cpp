@@ -29,6 +29,7 @@
 #include <set>
 #include <string>
 
+#include <weft/dist/store/place.hpp>
 #include <weft/dist/store/tcp_store.hpp>
 
 namespace {
@@ -149,7 +150,7 @@ void act(const std::string& verb, const std::string& value) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  const char* rank = std::getenv("RANK");
+  const std::string rank = std::to_string(weft::dist::place_from_environment().rank);
   bool mine = true;
   for (int i = 1; i < argc; ++i) {
     const std::string argument = argv[i];
@@ -161,7 +162,7 @@ int main(int argc, char** argv) {
     const std::string verb = argument.substr(0, equals);
     const std::string value = equals == std::string::npos ? "" : argument.substr(equals + 1);
     if (verb == "only")
-      mine = rank != nullptr && value == rank;
+      mine = value == rank;
     else if (verb == "all")
       mine = true;
     else if (mine)
