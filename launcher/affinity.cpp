@@ -54,8 +54,8 @@ int node_of(const std::string& folder) {
   return 0;
 }
 
-/// Those of `items` things that part `part` of `parts` gets, in order: the range [first, last). More
-/// parts than things share them.
+/// Those of `items` things that part `part` of `parts` gets, in order: the range [first, last).
+/// More parts than things share them.
 std::pair<size_t, size_t> share(size_t items, int part, int parts) {
   const auto of = [&](int p) {
     return items * static_cast<size_t>(p) / static_cast<size_t>(parts);
@@ -103,9 +103,8 @@ Placement place(Bind bind, const std::vector<Cpu>& cpus, int local_rank, int ran
     result.text = fmt::format("on any CPU, {} threads", result.threads);
     return result;
   }
-  const auto units = bind == Bind::core
-                         ? grouped(cpus, core_key)
-                         : grouped(cpus, [](const Cpu& cpu) { return cpu.node; });
+  const auto units = bind == Bind::core ? grouped(cpus, core_key)
+                                        : grouped(cpus, [](const Cpu& cpu) { return cpu.node; });
   size_t cores = 0;
   std::vector<int> nodes;
   auto [first, last] = share(units.size(), local_rank, ranks);

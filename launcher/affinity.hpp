@@ -26,8 +26,8 @@ struct Placement {
 
 /// Where rank `local_rank` of `ranks` goes. core: physical cores are dealt out in order, node by
 /// node, as evenly as they divide, with all their CPUs; more ranks than cores share cores. numa:
-/// ranks are spread over the nodes in order, and each has the CPUs of its node. none: every rank has
-/// all CPUs, and its share of them as threads.
+/// ranks are spread over the nodes in order, and each has the CPUs of its node. none: every rank
+/// has all CPUs, and its share of them as threads.
 Placement place(Bind bind, const std::vector<Cpu>& cpus, int local_rank, int ranks,
                 int unbound_threads);
 

@@ -17,8 +17,8 @@ namespace weft::inline v0::launcher {
 
 namespace {
 
-constexpr int kRounds = 200;           // of looking for processes that are still there
-constexpr long kPause = 5'000'000;     // nanoseconds between two of them
+constexpr int kRounds = 200;        // of looking for processes that are still there
+constexpr long kPause = 5'000'000;  // nanoseconds between two of them
 constexpr size_t kMaxEnvironment = 64 * 1024;
 
 // From here on the process is a fork of one with threads: system calls and plain memory only.

@@ -76,8 +76,7 @@ OomWatch::OomWatch(std::string root) : root_(std::move(root)) {
 std::optional<uint64_t> OomWatch::count_of(const std::string& file) const {
   const std::string text = "\n" + read_text(file);
   const size_t at = text.find("\noom_kill ");
-  return at == std::string::npos ? std::nullopt
-                                 : number_at(std::string_view(text).substr(at + 10));
+  return at == std::string::npos ? std::nullopt : number_at(std::string_view(text).substr(at + 10));
 }
 
 std::string OomWatch::limit() const {

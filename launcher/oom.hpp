@@ -25,8 +25,8 @@ class OomWatch {
   std::string limit() const;
 
   std::string root_;
-  std::string group_, folder_;        // of the control group: its name, and its folder
-  std::string events_, limit_file_;   // the files of that folder that have the count and the limit
+  std::string group_, folder_;       // of the control group: its name, and its folder
+  std::string events_, limit_file_;  // the files of that folder that have the count and the limit
   std::optional<uint64_t> in_group_, on_host_;
 };
 

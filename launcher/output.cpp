@@ -76,8 +76,8 @@ StreamOptions stream_options(const OutputOptions& options, Stream stream, const 
     result.log_name = fmt::format("{}/{}.log", folder, bit == 1 ? "stdout" : "stderr");
     result.log = open_log(folder, result.log_name);
   }
-  const bool wanted = options.shown.empty() || std::count(options.shown.begin(),
-                                                          options.shown.end(), local_rank) > 0;
+  const bool wanted = options.shown.empty() ||
+                      std::count(options.shown.begin(), options.shown.end(), local_rank) > 0;
   if (wanted && (!redirected || teed)) result.sink = &sink;
   const std::string initial = local_size > 1 ? "[${rank}] " : "";
   result.prefix =
@@ -91,11 +91,12 @@ StreamOptions stream_options(const OutputOptions& options, Stream stream, const 
 
 std::string expand_prefix(const std::string& text, const RankPlace& place,
                           const std::string& job_id) {
-  const std::pair<std::string, std::string> names[] = {{"${rank}", std::to_string(place.rank)},
-                                                       {"${local_rank}", std::to_string(place.local_rank)},
-                                                       {"${hostname}", host_name()},
-                                                       {"${job_id}", job_id},
-                                                       {"${role_name}", "rank"}};
+  const std::pair<std::string, std::string> names[] = {
+      {"${rank}", std::to_string(place.rank)},
+      {"${local_rank}", std::to_string(place.local_rank)},
+      {"${hostname}", host_name()},
+      {"${job_id}", job_id},
+      {"${role_name}", "rank"}};
   std::string result;
   for (size_t at = 0; at < text.size();) {
     const auto name = std::find_if(std::begin(names), std::end(names), [&](const auto& entry) {

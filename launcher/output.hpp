@@ -10,11 +10,11 @@
 namespace weft::inline v0::launcher {
 
 struct OutputOptions {
-  std::string log_folder = {};    ///< of this job and attempt; empty: no files
-  StreamMask redirects = {};      ///< as in LaunchOptions
-  StreamMask tee = {};            ///< the same
-  std::string prefix = {};        ///< template; empty: "[${rank}] ", or none for a rank alone
-  std::vector<int> shown = {};    ///< ranks of this host that are shown; empty: all
+  std::string log_folder = {};  ///< of this job and attempt; empty: no files
+  StreamMask redirects = {};    ///< as in LaunchOptions
+  StreamMask tee = {};          ///< the same
+  std::string prefix = {};      ///< template; empty: "[${rank}] ", or none for a rank alone
+  std::vector<int> shown = {};  ///< ranks of this host that are shown; empty: all
   Color color = Color::automatic;
   std::string job_id = {};
 };

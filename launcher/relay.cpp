@@ -176,22 +176,28 @@ void LineStream::show(std::string_view text) {
     left_out_ += static_cast<size_t>(std::count(text.begin(), text.end(), '\n'));
     return;
   }
-  if (left_out_ > 0)
-    sink.write(this, options_.prefix,
-               "(" + std::to_string(std::exchange(left_out_, 0)) +
-                   " lines left out here, as the reader is slow; all are in " + options_.log_name +
-                   ")\n");
+  say_left_out();
   sink.write(this, options_.prefix, text);
+}
+
+void LineStream::say_left_out() {
+  if (left_out_ == 0) return;
+  options_.sink->write(this, options_.prefix,
+                       "(" + std::to_string(std::exchange(left_out_, 0)) +
+                           " lines left out here, as the reader is slow; all are in " +
+                           options_.log_name + ")\n");
 }
 
 void LineStream::flush_partial(bool at_end) {
   if (options_.sink == nullptr) return;
   if (redrawn_) {
     show_redrawn(options_.sink->terminal() && !at_end ? "" : "\n");
-  } else if (!partial_.empty() || (at_end && left_out_ > 0)) {
+  } else if (!partial_.empty()) {
     show(std::exchange(partial_, {}));
   }
-  if (at_end) options_.sink->finish_line(this);
+  if (!at_end) return;
+  say_left_out();
+  options_.sink->finish_line(this);
 }
 
 std::optional<TimePoint> LineStream::partial_deadline() const {

@@ -57,10 +57,10 @@ inline constexpr size_t kFullBacklog = 4u << 20;
 inline constexpr size_t kLowBacklog = 1u << 20;
 
 struct StreamOptions {
-  Sink* sink = nullptr;      ///< none: not shown
-  std::string prefix = {};   ///< before each line that is shown
-  size_t tail_lines = 0;     ///< kept for the report of a failure
-  Fd log = {};               ///< (optional) file that everything goes to, byte for byte
+  Sink* sink = nullptr;     ///< none: not shown
+  std::string prefix = {};  ///< before each line that is shown
+  size_t tail_lines = 0;    ///< kept for the report of a failure
+  Fd log = {};              ///< (optional) file that everything goes to, byte for byte
   std::string log_name = {};
 };
 
@@ -100,6 +100,7 @@ class LineStream {
   void keep(std::string_view bytes);
   void show(std::string_view text);
   void show_redrawn(std::string_view end);
+  void say_left_out();
   void remember(std::string_view bytes);
 
   Fd fd_;
