@@ -5,6 +5,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
 #include <regex>
@@ -13,6 +14,7 @@
 
 #include <weft/launcher/affinity.hpp>
 #include <weft/launcher/guardian.hpp>
+#include <weft/launcher/launch.hpp>
 #include <weft/launcher/oom.hpp>
 #include <weft/tests/launcher/launched.hpp>
 #include <weft/tests/support/skip.hpp>
@@ -229,6 +231,9 @@ TEST_CASE("bind: ranks run where they are bound, which debug reports") {
 }
 
 TEST_CASE("launcher: GPUs by number") {
-  const auto result = launch({"-n", "1", "--gpu_ids", "0,2", kProbe, "env=CUDA_VISIBLE_DEVICES"});
-  CHECK(result.out == "CUDA_VISIBLE_DEVICES=0,2\n");
+  LaunchOptions options;
+  options.gpu_ids = std::vector<int>{0, 2};
+  const auto environment = rank_environment({"CUDA_VISIBLE_DEVICES=7"}, options, {}, 0, 1);
+  CHECK(std::count(environment.begin(), environment.end(), "CUDA_VISIBLE_DEVICES=0,2") == 1);
+  CHECK(std::count(environment.begin(), environment.end(), "CUDA_VISIBLE_DEVICES=7") == 0);
 }
