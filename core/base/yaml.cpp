@@ -248,7 +248,8 @@ std::string scalar(std::string_view text) {
   for (char& c : lower)
     if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
   // What some reader of YAML takes for something else than text.
-  const char* const words[] = {"", "=", "y", "n", "yes", "no", "on", "off", "null", "true", "false"};
+  const char* const words[] = {"",   "=",   "y",    "n",    "yes",  "no",
+                               "on", "off", "null", "true", "false"};
   const bool word = std::find(std::begin(words), std::end(words), lower) != std::end(words);
   const bool safe = !word && std::all_of(text.begin(), text.end(), plain) && text[0] != '-';
   if (safe) return std::string(text);

@@ -227,7 +227,8 @@ TEST_CASE("config show --resolved: the files that Accelerate wrote, as docs/laun
 }
 
 TEST_CASE("docs/options.md is the table of options") {
-  std::string table = "| Option | Variables | Keys | Default | Meaning |\n| --- | --- | --- | --- | --- |\n";
+  std::string table =
+      "| Option | Variables | Keys | Default | Meaning |\n| --- | --- | --- | --- | --- |\n";
   const auto words = [](const std::vector<std::string>& all, const std::string& before) {
     std::string text;
     for (const std::string& word : all) {
@@ -240,9 +241,9 @@ TEST_CASE("docs/options.md is the table of options") {
     std::string help = option.help;
     if (option.kind == Kind::choice) help += std::string("; ") + option.range;
     if (option.later != nullptr) help += " (later)";
-    table += "| " + words(names_of(option), "--") + " | " + words(variables_of(option), "") + " | " +
-             words(keys_of(option), "") + " | " + option.initial + " | " + replaced(help, "|", ", ") +
-             " |\n";
+    table += "| " + words(names_of(option), "--") + " | " + words(variables_of(option), "") +
+             " | " + words(keys_of(option), "") + " | " + option.initial + " | " +
+             replaced(help, "|", ", ") + " |\n";
   }
   const std::string path = WEFT_SOURCE_ROOT "/docs/options.md";
   std::string page = read_text(path);
