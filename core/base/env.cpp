@@ -23,6 +23,8 @@ constexpr Variable kVariables[] = {
     {"WEFT_STORE", "address of the job's store, given to the ranks by the launcher"},
     {"WEFT_CRASH_FD", "descriptor of the job's crash records, given to the ranks by the launcher"},
     {"WEFT_COLLECTIVE_TIMEOUT", "seconds that a collective may wait for a rank (default: 600)"},
+    {"WEFT_SOCKET_IFNAME",
+     "network interface for data between hosts (default: the one that leads to the job's store)"},
     {"WEFT_JOIN_TIMEOUT", "seconds that ranks may take to find each other (default: 120)"},
     {"WEFT_GRACE", "seconds between SIGTERM and SIGKILL (default: 10)"},
     {"WEFT_HOME",
@@ -40,6 +42,7 @@ constexpr Variable kVariables[] = {
     {"GROUP_RANK", "index of this process's host among the job's hosts"},
     {"GROUP_WORLD_SIZE", "number of hosts"},
     {"TORCHELASTIC_USE_AGENT_STORE", "set by torchrun: its own store listens at MASTER_PORT"},
+    {"RESTART_COUNT", "how often the launcher has started the job again"},
     {"TORCHELASTIC_RUN_ID", "set by torchrun: name of the job"},
     {"OMPI_COMM_WORLD_RANK", "set by Open MPI: this process's rank"},
     {"OMPI_COMM_WORLD_SIZE", "set by Open MPI: number of ranks"},
@@ -57,6 +60,8 @@ constexpr Variable kVariables[] = {
     {"SLURM_STEP_NUM_NODES", "set by SLURM: hosts of the step; else SLURM_NNODES"},
     {"SLURM_STEP_TASKS_PER_NODE", "set by SLURM: ranks on each host; else SLURM_TASKS_PER_NODE"},
     {"SLURM_STEP_NODELIST", "set by SLURM: hosts of the step; else SLURM_JOB_NODELIST"},
+    {"NO_COLOR", "set: the launcher colours nothing unless it is told to (--color always)"},
+    {"TERM", "kind of terminal; on a dumb one the launcher colours nothing"},
     {"PATH", "folders where the launcher looks for a program that is named without a slash"},
 };
 
