@@ -1,0 +1,2 @@
+from harness import Suite
+suite = Suite('namespaces')
