@@ -9,8 +9,7 @@ using weft::detail::allowed_cores;
 using weft::detail::allowed_cpus;
 using weft::detail::cgroup_cpus;
 
-/// What `-n auto` means without GPUs: the allowed cores by the threads per rank (WEFT_NUM_THREADS,
-/// else 1), at least 1. Throws LaunchError where WEFT_NUM_THREADS is no number.
-int automatic_ranks();
+/// What `-n auto` means without GPUs: the allowed cores by the threads per rank, at least 1.
+int automatic_ranks(int threads_per_rank);
 
 }  // namespace weft::inline v0::launcher

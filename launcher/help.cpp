@@ -1,25 +1,25 @@
 #include <weft/launcher/help.hpp>
 
+#include <weft/core/base/check.hpp>
+#include <weft/launcher/option_table.hpp>
+
 namespace weft::inline v0::launcher {
 
-const char* launch_help() {
-  return R"(Starts a program as several ranks on this host, watches over them, passes on their output.
+namespace {
+
+constexpr const char* kHead =
+    R"(Starts a program as several ranks on this host or on many, watches over them, passes on their output.
 
   launcher [launch] [OPTIONS] PROGRAM [ARGUMENTS]
   launcher COMMAND [ARGUMENTS]      another command, an executable weft-COMMAND
-  launcher help [COMMAND]
+  launcher help [COMMAND]           help options: every option, with its variables and keys
 
-Options (with _ or - between words; they end where the program's name stands, or at --):
-  -n, --nproc_per_node N        ranks on this host; auto: one per core, or per WEFT_NUM_THREADS of
-                                them (default: 1)
-      --num_processes N         ranks over all hosts; on one host the same as -n
-      --time_limit SECONDS      stop the job after this time; exit code 124
-      --grace SECONDS           from asking the ranks to end to killing them (WEFT_GRACE; default: 10)
-      --collective_timeout SECONDS   WEFT_COLLECTIVE_TIMEOUT for the ranks (default: 600)
-      --join_timeout SECONDS    WEFT_JOIN_TIMEOUT for the ranks (default: 120)
-  -h, --help                    this text
-      --version                 the version
+Options (with _ or - between words; they end where the program's name stands, or at --). Each has an
+environment variable WEFT_NAME and a key in the configuration file; flags go before variables,
+variables before the file.
+)";
 
+constexpr const char* kTail = R"(
 Exit code: 0, or that of the first rank that failed (128 + signal where a signal killed it);
 2 usage or configuration, 124 time limit, 126 program not executable, 127 program not found,
 130 Ctrl-C. Ctrl-C and other signals are passed on to the ranks; a second Ctrl-C kills them.
@@ -30,7 +30,78 @@ reads the launcher's input, unless that is a terminal.
 
   launcher -n 4 ./model_train --epochs 3
   launcher -n auto --time_limit 3600 ./model_train
+  launcher --nnodes 2 --node_rank 0 --rdzv_endpoint host0:29500 -n 4 ./model_train
 )";
+
+constexpr size_t kColumn = 36;  // where explanations begin
+
+void append_line(std::string& text, const Option& option) {
+  std::string flags = "      ";
+  for (const std::string& name : names_of(option))
+    if (name.size() == 1) flags = fmt::format("  -{}, ", name);
+  flags += "--" + name_of(option);
+  if (*option.value != '\0') flags += fmt::format(" {}", option.value);
+  std::string help = option.help;
+  if (option.kind == Kind::choice && option.later == nullptr &&
+      std::string_view(option.range).size() < 30)
+    help += fmt::format(" ({})", option.range);
+  const bool on_or_off = option.kind == Kind::flag || option.kind == Kind::boolean;
+  if (*option.initial != '\0' && !on_or_off) help += fmt::format(" [{}]", option.initial);
+  if (flags.size() + 2 <= kColumn)
+    text += fmt::format("{:<{}}{}\n", flags, kColumn, help);
+  else
+    text += fmt::format("{}\n{:<{}}{}\n", flags, "", kColumn, help);
+}
+
+bool of_later_version(Section section) {
+  return section == Section::zero || section == Section::fsdp || section == Section::parallel ||
+         section == Section::fp8;
+}
+
+std::string joined(const std::vector<std::string>& words, const char* before) {
+  std::string text;
+  for (const std::string& word : words) text += (text.empty() ? "" : " ") + (before + word);
+  return text;
+}
+
+}  // namespace
+
+std::string launch_help() {
+  std::string text = kHead;
+  const Option* last = nullptr;
+  for (const Option& option : option_table()) {
+    if (of_later_version(option.section)) continue;
+    if (last == nullptr || last->section != option.section)
+      text += fmt::format("\n{}:\n", title_of(option.section));
+    append_line(text, option);
+    last = &option;
+  }
+  text += fmt::format("{:<{}}{}\n{:<{}}{}\n", "  -h, --help", kColumn, "this text",
+                      "      --version", kColumn, "the version");
+  return text + kTail;
+}
+
+std::string options_help() {
+  std::string text =
+      "All options of launcher launch, with their variables and configuration keys.\n";
+  const Option* last = nullptr;
+  for (const Option& option : option_table()) {
+    if (last == nullptr || last->section != option.section)
+      text += fmt::format("\n{}:\n", title_of(option.section));
+    append_line(text, option);
+    std::vector<std::string> others;
+    for (const std::string& name : names_of(option))
+      if (name.size() > 1 && name != name_of(option)) others.push_back(name);
+    const auto add = [&](const char* what, const std::string& words) {
+      if (!words.empty()) text += fmt::format("{:<{}}{}: {}\n", "", kColumn, what, words);
+    };
+    add("also", joined(others, "--"));
+    if (option.kind == Kind::choice) add("values", option.range);
+    add("variables", joined(variables_of(option), ""));
+    add("keys", joined(keys_of(option), ""));
+    last = &option;
+  }
+  return text;
 }
 
 }  // namespace weft::inline v0::launcher

@@ -98,7 +98,8 @@ std::vector<std::string> rank_environment(const std::vector<std::string>& base,
     return std::any_of(entries.begin(), entries.end(),
                        [&](const std::string& entry) { return name_of(entry) == name; });
   };
-  if (!named(base, "WEFT_NUM_THREADS")) own.push_back(fmt::format("WEFT_NUM_THREADS={}", threads));
+  if (!named(base, "WEFT_NUM_THREADS") && !named(own, "WEFT_NUM_THREADS"))
+    own.push_back(fmt::format("WEFT_NUM_THREADS={}", threads));
   std::vector<std::string> all;
   for (const std::string& entry : base)
     if (!named(own, name_of(entry)) && name_of(entry) != "WEFT_TOKEN_FILE") all.push_back(entry);

@@ -1,14 +1,13 @@
 #include <weft/launcher/options.hpp>
 
-#include <charconv>
-#include <cmath>
-#include <limits>
-#include <string_view>
+#include <algorithm>
+#include <tuple>
 
 #include <weft/core/base/check.hpp>
 #include <weft/core/base/env.hpp>
 #include <weft/launcher/cpus.hpp>
 #include <weft/launcher/error.hpp>
+#include <weft/launcher/option_values.hpp>
 
 namespace weft::inline v0::launcher {
 
@@ -19,79 +18,274 @@ template <class... Args>
   throw LaunchError(kExitUsage, fmt::format(text, std::forward<Args>(args)...));
 }
 
-template <class T>
-std::optional<T> number(std::string_view text) {
-  T value{};
-  const char* end = text.data() + text.size();
-  const auto [stop, error] = std::from_chars(text.data(), end, value);
-  if (error != std::errc() || stop != end) return std::nullopt;
-  return value;
+/// The flag among `line` that gives `option`. The same twice is an error, as are two of its
+/// spellings with different values.
+std::optional<Setting> from_flags(const CommandLine& line, const Option& option) {
+  std::optional<Setting> found;
+  for (const GivenFlag& given : line.flags) {
+    if (given.option != &option) continue;
+    Setting setting{.option = &option,
+                    .value = given.value,
+                    .layer = Layer::flag,
+                    .origin = given.spelling,
+                    .spelling = given.spelling};
+    if (found && found->spelling == given.spelling)
+      usage("{}: takes one value, and stands once; launcher --help lists the options",
+            given.spelling);
+    if (found && found->value != given.value)
+      usage("{} contradicts {}: they mean the same; give one of them", shown(*found),
+            shown(setting));
+    found = std::move(setting);
+  }
+  return found;
 }
 
-int parse_ranks(std::string_view flag, const std::string& text) {
-  if (text == "auto") return automatic_ranks();
-  const auto count = number<int>(text);
-  if (!count || *count < 1)
-    usage("{} {}: the number of ranks is a whole number of 1 or more, or auto", flag, text);
-  if (*count > kMaxRanks)
-    usage("{} {}: more ranks than one launcher starts; give at most {}", flag, text, kMaxRanks);
-  return *count;
+std::optional<Setting> from_environment(const Option& option) {
+  for (const std::string& name : variables_of(option))
+    if (const auto value = env::get(name.c_str()))
+      return Setting{.option = &option,
+                     .value = *value,
+                     .layer = Layer::environment,
+                     .origin = name + "=" + *value,
+                     .spelling = name};
+  return std::nullopt;
 }
 
-/// `origin` is the flag or the variable with its value, for the error.
-double parse_seconds(const std::string& origin, const std::string& text, bool zero_allowed) {
-  constexpr double kYear = 366.0 * 86400;
-  const auto seconds = number<double>(text);
-  const bool fits = seconds && *seconds <= kYear && (zero_allowed ? *seconds >= 0 : *seconds > 0);
-  if (!fits)
-    usage("{}: a time is a number of seconds{}, at most a year, such as 30 or 2.5", origin,
-          zero_allowed ? "" : " above 0");
-  return *seconds;
+/// Fills LaunchOptions from the settings, group by group.
+class Resolver {
+ public:
+  explicit Resolver(LaunchOptions& options) : options_(options) {}
+
+  void run() {
+    resolve_flags();
+    resolve_nodes();
+    resolve_endpoint();
+    resolve_ranks();
+    resolve_output();
+    resolve_resources();
+  }
+
+ private:
+  const Setting& at(std::string_view name) const { return options_.setting(name); }
+  bool given(std::string_view name) const { return options_.given(name); }
+
+  void resolve_flags() {
+    options_.cpu = read_flag(at("cpu"));
+    options_.dry_run = read_flag(at("dry_run"));
+    options_.quiet = read_flag(at("quiet"));
+    options_.debug = read_flag(at("debug"));
+    options_.stats = read_flag(at("stats"));
+    options_.standalone = read_flag(at("standalone"));
+    options_.grace = read_seconds(at("grace"));
+    if (given("time_limit")) options_.time_limit = read_seconds(at("time_limit"));
+    options_.max_restarts = static_cast<int>(read_integer(at("max_restarts")));
+    options_.rdzv_id = at("rdzv_id").value;
+    options_.rdzv_backend = read_choice(at("rdzv_backend"));
+    options_.hostfile = at("hostfile").value;
+    if (given("num_cpu_threads_per_process"))
+      options_.threads_per_process =
+          static_cast<int>(read_integer(at("num_cpu_threads_per_process")));
+  }
+
+  void resolve_nodes() {
+    std::tie(options_.nnodes_min, options_.nnodes_max) = read_nodes(at("nnodes"));
+    if (given("node_rank")) options_.node_rank = static_cast<int>(read_integer(at("node_rank")));
+    if (options_.standalone) {
+      for (const char* other : {"nnodes", "node_rank", "hostfile", "rdzv_endpoint"}) {
+        const bool harmless = std::string_view(other) == "nnodes" && options_.nnodes_max == 1;
+        if (!harmless && given(other) && at(other).layer >= at("standalone").layer)
+          usage("{} contradicts {}: a standalone job has one host; give one of them",
+                shown(at(other)), shown_flag("standalone"));
+      }
+      options_.nnodes_min = options_.nnodes_max = 1;
+      options_.node_rank.reset();
+      options_.hostfile.clear();
+    }
+    if (options_.node_rank && *options_.node_rank >= options_.nnodes_max)
+      usage("{} contradicts {}: hosts are numbered from 0 to {}", shown(at("node_rank")),
+            given("nnodes") ? shown(at("nnodes")) : "one host (nnodes: default)",
+            options_.nnodes_max - 1);
+  }
+
+  std::string shown_flag(std::string_view name) const {
+    const Setting& setting = at(name);
+    return setting.layer == Layer::flag ? setting.spelling : shown(setting);
+  }
+
+  /// rdzv_endpoint, or main_process_ip and main_process_port: whichever comes from the higher
+  /// layer; in the same layer they have to agree.
+  void resolve_endpoint() {
+    const Setting &whole = at("rdzv_endpoint"), &host = at("main_process_ip"),
+                  &port = at("main_process_port");
+    Endpoint endpoint;
+    if (given("rdzv_endpoint")) endpoint = read_endpoint(whole);
+    const auto decides = [&](const Setting& part, bool differs) {
+      if (part.layer == Layer::initial || part.layer < whole.layer) return false;
+      if (part.layer == whole.layer && differs)
+        usage("{} contradicts {}: give one of them", shown(part), shown(whole));
+      return true;
+    };
+    if (decides(host, host.value != endpoint.host)) endpoint.host = host.value;
+    if (given("main_process_port")) {
+      const int number = static_cast<int>(read_integer(port));
+      if (decides(port, endpoint.port != 0 && number != endpoint.port)) endpoint.port = number;
+    }
+    if ((!endpoint.host.empty() || endpoint.port != 0) && !options_.standalone)
+      options_.rdzv_endpoint = endpoint;
+  }
+
+  int automatic() const { return automatic_ranks(options_.threads_per_process.value_or(1)); }
+
+  void resolve_ranks() {
+    const Setting &here = at("nproc_per_node"), &total = at("num_processes");
+    const int per_node = read_ranks(here).value_or(0);
+    const int over_all = total.value.empty() ? 0 : read_ranks(total).value_or(0);
+    const bool fixed = options_.nnodes_min == options_.nnodes_max;
+    const int nodes = options_.nnodes_max;
+    options_.ranks_given = given("nproc_per_node") || given("num_processes");
+    if (here.layer == total.layer && here.layer != Layer::initial && fixed &&
+        options_.hostfile.empty()) {
+      const int expected = nodes * (per_node != 0 ? per_node : automatic());
+      const int asked = over_all != 0 ? over_all : nodes * automatic();
+      if (expected != asked) {
+        if (nodes == 1)
+          usage("{} contradicts {}: on one host they are the same; give one of them", shown(here),
+                shown(total));
+        usage("{} contradicts {}: {} hosts with {} ranks each make {}; give one of them",
+              shown(here), shown(total), nodes, expected / nodes, expected);
+      }
+    }
+    if (total.layer > here.layer) {
+      if (over_all == 0) {
+        options_.ranks = automatic();
+        return;
+      }
+      if (over_all < nodes && options_.hostfile.empty() && fixed)
+        usage("{}: fewer ranks than the {} hosts of {}", shown(total), nodes, shown(at("nnodes")));
+      options_.total_ranks = over_all;
+      options_.ranks = share_of(over_all, nodes, options_.node_rank.value_or(0));
+      if (options_.ranks > kMaxRanks)
+        usage("{}: {} ranks on one host are more than a launcher starts; give at most {}",
+              shown(total), options_.ranks, kMaxRanks);
+      return;
+    }
+    options_.ranks = per_node != 0 ? per_node : automatic();
+  }
+
+  void resolve_output() {
+    options_.log_dir = at("log_dir").value;
+    options_.redirects = read_mask(at("redirects"));
+    options_.tee = read_mask(at("tee"));
+    options_.log_line_prefix_template =
+        given("log_line_prefix_template") ? at("log_line_prefix_template").value : std::string();
+    options_.local_ranks_filter = read_integers(at("local_ranks_filter"));
+    const std::string color = read_choice(at("color"));
+    options_.color = color == "always"  ? Color::always
+                     : color == "never" ? Color::never
+                                        : Color::automatic;
+    for (const char* name : {"redirects", "tee"})
+      if (read_mask(at(name)).any() && options_.log_dir.empty())
+        usage("{}: writes to files, but there is no folder for them; add --log_dir FOLDER",
+              shown(at(name)));
+  }
+
+  void resolve_resources() {
+    const std::string bind = read_choice(at("bind"));
+    const bool affinity = read_flag(at("enable_cpu_affinity"));
+    if (affinity && given("bind") && bind != "numa" &&
+        at("bind").layer == at("enable_cpu_affinity").layer)
+      usage("{} contradicts {}, which means --bind numa; give one of them", shown(at("bind")),
+            shown_flag("enable_cpu_affinity"));
+    options_.bind = bind == "core" ? Bind::core : bind == "numa" ? Bind::numa : Bind::none;
+    if (affinity && at("enable_cpu_affinity").layer > at("bind").layer) options_.bind = Bind::numa;
+    options_.gpu_ids = read_gpus(at("gpu_ids"));
+  }
+
+  LaunchOptions& options_;
+};
+
+/// What ranks find in their environment because of an option, unless its value is the default.
+void pass_on(LaunchOptions& options, const CommandLine& line) {
+  const auto pass = [&](const char* name, const char* variable, const std::string& value) {
+    // What the environment itself has reaches the ranks as it is.
+    const Setting& setting = options.setting(name);
+    if (setting.layer == Layer::initial || setting.spelling == variable) return;
+    options.environment.push_back(fmt::format("{}={}", variable, value));
+  };
+  const auto same = [&](const char* name, const char* variable) {
+    pass(name, variable, options.setting(name).value);
+  };
+  same("collective_timeout", "WEFT_COLLECTIVE_TIMEOUT");
+  same("join_timeout", "WEFT_JOIN_TIMEOUT");
+  same("num_cpu_threads_per_process", "WEFT_NUM_THREADS");
+  same("gradient_accumulation_steps", "ACCELERATE_GRADIENT_ACCUMULATION_STEPS");
+  same("mixed_precision", "ACCELERATE_MIXED_PRECISION");
+  pass("cpu", "ACCELERATE_USE_CPU", options.cpu ? "true" : "false");
+  pass("debug", "ACCELERATE_DEBUG_MODE", options.debug ? "true" : "false");
+  for (const GivenFlag& given : line.flags)
+    if (given.option->kind == Kind::variable)
+      options.environment.push_back(read_variable({.option = given.option,
+                                                   .value = given.value,
+                                                   .layer = Layer::flag,
+                                                   .origin = given.spelling,
+                                                   .spelling = given.spelling}));
 }
 
-int resolve_ranks(const LaunchFlags& flags) {
-  const int here = flags.ranks ? parse_ranks("-n", *flags.ranks) : 0;
-  const int total = flags.num_processes ? parse_ranks("--num_processes", *flags.num_processes) : 0;
-  if (here != 0 && total != 0 && here != total)
-    usage("-n {} contradicts --num_processes {}: on one host they are the same; give one of them",
-          *flags.ranks, *flags.num_processes);
-  if (here != 0) return here;
-  return total != 0 ? total : 1;
+Setting settle(const Option& option, const CommandLine& line, const std::vector<Setting>& file) {
+  Setting setting{.option = &option, .value = option.initial};
+  for (const Setting& candidate : file)
+    if (candidate.option == &option) setting = candidate;
+  if (auto found = from_environment(option)) setting = *std::move(found);
+  if (option.kind == Kind::variable) return setting;
+  if (auto found = from_flags(line, option)) setting = *std::move(found);
+  return setting;
 }
 
 }  // namespace
 
-LaunchOptions resolve(const LaunchFlags& flags) {
+int StreamMask::of(int local_rank) const {
+  for (const auto& [rank, mask] : some)
+    if (rank == local_rank) return mask;
+  return all;
+}
+
+bool StreamMask::any() const {
+  return all != 0 ||
+         std::any_of(some.begin(), some.end(), [](const auto& entry) { return entry.second != 0; });
+}
+
+const Setting& LaunchOptions::setting(std::string_view name) const {
+  const Option* option = &option_named(name);
+  for (const Setting& candidate : settings)
+    if (candidate.option == option) return candidate;
+  detail::fail<ArgumentError>("launch options: not resolved, so {} has no value", name);
+}
+
+int share_of(int total, int nodes, int node) {
+  return total / nodes + (node < total % nodes ? 1 : 0);
+}
+
+LaunchOptions resolve(const CommandLine& line, const std::vector<Setting>& file,
+                      bool needs_command) {
   LaunchOptions options;
-  options.ranks = resolve_ranks(flags);
-  if (flags.time_limit)
-    options.time_limit =
-        parse_seconds("--time_limit " + *flags.time_limit, *flags.time_limit, false);
-  if (flags.grace)
-    options.grace = parse_seconds("--grace " + *flags.grace, *flags.grace, true);
-  else if (const auto grace = env::get("WEFT_GRACE"))
-    options.grace = parse_seconds("WEFT_GRACE=" + *grace, *grace, true);
-
-  const auto pass = [&](const char* flag, const char* variable,
-                        const std::optional<std::string>& value) {
-    if (!value) return;
-    if (number<int>(*value).value_or(0) < 1)
-      usage("{} {}: a whole number of seconds of 1 or more", flag, *value);
-    options.environment.push_back(fmt::format("{}={}", variable, *value));
-  };
-  pass("--collective_timeout", "WEFT_COLLECTIVE_TIMEOUT", flags.collective_timeout);
-  pass("--join_timeout", "WEFT_JOIN_TIMEOUT", flags.join_timeout);
-
-  if (flags.command.empty())
+  for (const Option& option : option_table()) {
+    options.settings.push_back(settle(option, line, file));
+    if (options.settings.back().layer != Layer::initial) check_value(options.settings.back());
+  }
+  Resolver(options).run();
+  pass_on(options, line);
+  if (line.command.empty() && needs_command)
     usage("no program to launch; write: launcher -n {} PROGRAM [ARGUMENTS]", options.ranks);
-  options.command = flags.command;
+  options.command = line.command;
   return options;
 }
 
-const std::vector<std::string>& launch_flag_names() {
-  static const std::vector<std::string> names = {
-      "nproc_per_node",     "num_processes", "time_limit", "grace",
-      "collective_timeout", "join_timeout",  "help",       "version"};
+std::vector<std::string> launch_flag_names() {
+  std::vector<std::string> names;
+  for (const Option& option : option_table())
+    for (const std::string& name : names_of(option))
+      if (name.size() > 1) names.push_back(name);
+  names.insert(names.end(), {"help", "version"});
   return names;
 }
 

@@ -6,7 +6,7 @@ namespace weft::inline v0::dist::detail {
 
 namespace {
 
-constexpr const char* kOpNames[] = {"sum", "avg", "min", "max", "prod"};
+constexpr const char* kOpNames[] = {"sum", "avg", "min", "max", "prod", "band", "bor", "bxor"};
 constexpr const char* kCallNames[] = {
     "none",   "barrier", "all_reduce", "all_gather",      "reduce_scatter", "broadcast",
     "gather", "scatter", "all_to_all", "allocate_shared", "send",           "recv"};

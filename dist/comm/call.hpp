@@ -9,8 +9,10 @@
 
 namespace weft::inline v0::dist {
 
-/// How all_reduce and reduce_scatter combine the ranks' elements.
-enum class ReduceOp : uint8_t { sum, avg, min, max, prod };
+/// How all_reduce and reduce_scatter combine the ranks' elements. avg is for floating dtypes; band,
+/// bor and bxor (bit by bit) for whole numbers and bool. NaN wins sum, avg, min, max and prod:
+/// where any rank has it, all get it.
+enum class ReduceOp : uint8_t { sum, avg, min, max, prod, band, bor, bxor };
 
 namespace detail {
 

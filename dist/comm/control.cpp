@@ -79,12 +79,13 @@ size_t Control::bytes_for(int size) {
 }
 
 Control::Control(std::shared_ptr<Region> region, Peers& peers, std::string name, uint64_t id,
-                 double timeout)
+                 double timeout, std::vector<int> labels)
     : region_(std::move(region)),
       peers_(peers),
       name_(std::move(name)),
       id_(id),
       timeout_(timeout),
+      labels_(std::move(labels)),
       rank_(peers.rank()),
       size_(peers.size()),
       spins_(size_ <= usable_cpus() ? kSpins : 0),
@@ -175,8 +176,9 @@ void Control::begin(const Call& call) {
 uint64_t Control::begin_message(const Call& call, uint64_t sequence) {
   check_alive();
   call_ = call;
+  call_.root = label(call.root);
   start_ = Clock::now();
-  write_record(call, sequence);
+  write_record(call_, sequence);
   return fingerprint(id_, sequence, call);
 }
 
@@ -308,10 +310,10 @@ void Control::throw_ending() {
 }
 
 void Control::fail_lost(int peer, const std::string& why) {
-  end(Ending::lost, peer,
+  end(Ending::lost, label(peer),
       fmt::format("{}: rank {} of group '{}' (pid {}) {}; its last call was {}",
-                  name_of(call_.kind), peer, name_, line(peer).pid.load(std::memory_order_relaxed),
-                  why, last_call(peer)));
+                  name_of(call_.kind), label(peer), name_,
+                  line(peer).pid.load(std::memory_order_relaxed), why, last_call(peer)));
   throw_ending();
 }
 
@@ -325,14 +327,14 @@ void Control::fail_timeout(int peer) {
     const bool done =
         count != 0 && record(other, count - 1).done.load(std::memory_order_relaxed) != 0;
     const int pid = its.pid.load(std::memory_order_relaxed);
-    missing +=
-        fmt::format("{}rank {} (pid {}{}; last call: {}, {})", missing.empty() ? "" : ", ", other,
-                    pid, stopped_note(pid), last_call(other), done ? "completed" : "under way");
+    missing += fmt::format("{}rank {} (pid {}{}; last call: {}, {})", missing.empty() ? "" : ", ",
+                           label(other), pid, stopped_note(pid), last_call(other),
+                           done ? "completed" : "under way");
   }
-  end(Ending::timeout, peer,
+  end(Ending::timeout, label(peer),
       fmt::format("{}: in group '{}', rank {} waited {:.4g} s for {}; "
                   "WEFT_COLLECTIVE_TIMEOUT sets the limit",
-                  last_call(rank_), name_, rank_, timeout_, missing));
+                  last_call(rank_), name_, label(rank_), timeout_, missing));
   throw_ending();
 }
 
@@ -344,10 +346,10 @@ void Control::fail_desync(unsigned parity) {
     const auto known = std::find_if(kinds.begin(), kinds.end(),
                                     [&](const auto& entry) { return entry.first == its; });
     if (known != kinds.end()) {
-      known->second += fmt::format(", {}", other);
+      known->second += fmt::format(", {}", label(other));
       continue;
     }
-    kinds.emplace_back(its, std::to_string(other));
+    kinds.emplace_back(its, std::to_string(label(other)));
     calls.push_back(last_call(other));
   }
   std::string text;
@@ -366,7 +368,7 @@ void Control::fail_message(int peer) {
   const int first = std::min(rank_, peer), second = std::max(rank_, peer);
   end(Ending::desync, -1,
       fmt::format("group '{}': send and recv do not match: rank {} called {}; rank {} called {}",
-                  name_, first, last_call(first), second, last_call(second)));
+                  name_, label(first), last_call(first), label(second), last_call(second)));
   throw_ending();
 }
 

@@ -81,15 +81,18 @@ class Control {
   /// Bytes that the block takes at the front of the region.
   static size_t bytes_for(int size);
 
-  /// Lays out (rank 0) or checks the block. Throws CommError where magic, version or size differ.
+  /// Lays out (rank 0) or checks the block. `labels` are the numbers by which the ranks go in texts
+  /// and errors: those of the whole group, where this is one node's part of it; none: 0, 1, …
+  /// Throws CommError where magic, version or size differ.
   Control(std::shared_ptr<Region> region, Peers& peers, std::string name, uint64_t id,
-          double timeout);
+          double timeout, std::vector<int> labels = {});
   ~Control();
   Control(const Control&) = delete;
   Control& operator=(const Control&) = delete;
 
   int rank() const { return rank_; }
   int size() const { return size_; }
+  int label(int rank) const { return labels_.empty() ? rank : labels_[static_cast<size_t>(rank)]; }
   uint64_t sequence() const { return sequence_; }
 
   /// Starts a collective: its deadline and its record. `next_parity` then says which copy to fill
@@ -148,6 +151,7 @@ class Control {
   std::string name_;
   uint64_t id_;
   double timeout_;
+  std::vector<int> labels_;
   int rank_, size_;
   int spins_;
   uint32_t phase_ = 0;

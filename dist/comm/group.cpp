@@ -80,6 +80,10 @@ void check_op(const char* name, const Tensor& tensor, ReduceOp op) {
   WEFT_CHECK(ArgumentError, op != ReduceOp::avg || is_floating(tensor.dtype()),
              "{}: avg needs a floating dtype, not {}; sum and divide instead", name,
              name_of(tensor.dtype()));
+  const bool bitwise = op == ReduceOp::band || op == ReduceOp::bor || op == ReduceOp::bxor;
+  WEFT_CHECK(ArgumentError, !bitwise || !is_floating(tensor.dtype()),
+             "{}: {} needs whole numbers or bool, not {}", name, detail::name_of(op),
+             name_of(tensor.dtype()));
 }
 
 Shape stacked(const Shape& shape, int64_t size) {

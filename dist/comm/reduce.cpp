@@ -2,6 +2,7 @@
 
 #include <bit>
 #include <cstring>
+#include <functional>
 #include <type_traits>
 
 namespace weft::inline v0::dist::detail {
@@ -76,6 +77,14 @@ struct Product {
       return static_cast<A>(a * b);
   }
 };
+/// Bit by bit. Accumulators of whole numbers are unsigned.
+template <class Bits>
+struct Bitwise {
+  template <class T, class A>
+  static A apply(A a, A b) {
+    return static_cast<A>(Bits()(a, b));
+  }
+};
 template <class T, class A>
 auto ordered(A a) {
   if constexpr (std::is_integral_v<A>)
@@ -137,49 +146,59 @@ void divide(A* acc, size_t parts, size_t count) {
   }
 }
 
-template <class T, class A>
+template <class D, class A>
 void store(const A* acc, std::span<std::byte* const> destinations, size_t offset, size_t count) {
-  if constexpr (kIs16Bit<T>) {
-    T values[kBlock];
+  if constexpr (kIs16Bit<D>) {
+    D values[kBlock];
     for (size_t i = 0; i < count; ++i) narrow(acc[i], values[i]);
-    for (std::byte* to : destinations) std::memcpy(to + offset, values, count * sizeof(T));
+    for (std::byte* to : destinations) std::memcpy(to + offset, values, count * sizeof(D));
   } else {
-    for (std::byte* to : destinations) std::memcpy(to + offset, acc, count * sizeof(T));
+    for (std::byte* to : destinations) std::memcpy(to + offset, acc, count * sizeof(D));
   }
 }
 
-template <class T, class Op>
+/// Sources of S to destinations of D; averages over `parts` unless that is 0.
+template <class S, class D, class Op>
 void reduce_all(std::span<const std::byte* const> sources, std::span<std::byte* const> destinations,
-                size_t count, bool average) {
-  using A = typename AccumulatorOf<T>::type;
+                size_t count, size_t parts) {
+  using A = typename AccumulatorOf<S>::type;
   alignas(64) A acc[kBlock];
   for (size_t begin = 0; begin < count; begin += kBlock) {
     const size_t length = count - begin < kBlock ? count - begin : kBlock;
-    const size_t offset = begin * sizeof(T);
+    const size_t from = begin * sizeof(S);
     size_t next = 1;
-    if (!kIs16Bit<T> && sources.size() > 1) {
-      if constexpr (!kIs16Bit<T>)
-        combine_two<T, Op, A>(acc, sources[0] + offset, sources[1] + offset, length);
+    if (!kIs16Bit<S> && sources.size() > 1) {
+      if constexpr (!kIs16Bit<S>)
+        combine_two<S, Op, A>(acc, sources[0] + from, sources[1] + from, length);
       next = 2;
     } else {
-      load<T>(sources[0] + offset, acc, length);
+      load<S>(sources[0] + from, acc, length);
     }
-    for (; next < sources.size(); ++next) combine<T, Op, A>(acc, sources[next] + offset, length);
+    for (; next < sources.size(); ++next) combine<S, Op, A>(acc, sources[next] + from, length);
     if constexpr (std::is_floating_point_v<A>)
-      if (average) divide(acc, sources.size(), length);
-    store<T>(acc, destinations, offset, length);
+      if (parts != 0) divide(acc, parts, length);
+    store<D>(acc, destinations, begin * sizeof(D), length);
   }
 }
 
-template <class T>
+template <class S, class D = S>
 void reduce_typed(ReduceOp op, std::span<const std::byte* const> sources,
-                  std::span<std::byte* const> destinations, size_t count) {
+                  std::span<std::byte* const> destinations, size_t count, size_t parts) {
   switch (op) {
-    case ReduceOp::sum: return reduce_all<T, Sum>(sources, destinations, count, false);
-    case ReduceOp::avg: return reduce_all<T, Sum>(sources, destinations, count, true);
-    case ReduceOp::min: return reduce_all<T, Least>(sources, destinations, count, false);
-    case ReduceOp::max: return reduce_all<T, Most>(sources, destinations, count, false);
-    case ReduceOp::prod: return reduce_all<T, Product>(sources, destinations, count, false);
+    case ReduceOp::sum: return reduce_all<S, D, Sum>(sources, destinations, count, 0);
+    case ReduceOp::avg: return reduce_all<S, D, Sum>(sources, destinations, count, parts);
+    case ReduceOp::min: return reduce_all<S, D, Least>(sources, destinations, count, 0);
+    case ReduceOp::max: return reduce_all<S, D, Most>(sources, destinations, count, 0);
+    case ReduceOp::prod: return reduce_all<S, D, Product>(sources, destinations, count, 0);
+    default: break;  // bit by bit
+  }
+  if constexpr (std::is_integral_v<S>) {
+    if (op == ReduceOp::band)
+      reduce_all<S, D, Bitwise<std::bit_and<>>>(sources, destinations, count, 0);
+    else if (op == ReduceOp::bor)
+      reduce_all<S, D, Bitwise<std::bit_or<>>>(sources, destinations, count, 0);
+    else
+      reduce_all<S, D, Bitwise<std::bit_xor<>>>(sources, destinations, count, 0);
   }
 }
 
@@ -188,22 +207,54 @@ ReduceOp logical(ReduceOp op) {
   return op == ReduceOp::prod ? ReduceOp::min : op;
 }
 
+void reduce_any(DType dtype, ReduceOp op, std::span<const std::byte* const> sources,
+                std::span<std::byte* const> destinations, size_t count, size_t parts) {
+  switch (dtype) {
+    case DType::boolean:
+      return reduce_typed<uint8_t>(logical(op), sources, destinations, count, parts);
+    case DType::u8: return reduce_typed<uint8_t>(op, sources, destinations, count, parts);
+    case DType::i8: return reduce_typed<int8_t>(op, sources, destinations, count, parts);
+    case DType::i16: return reduce_typed<int16_t>(op, sources, destinations, count, parts);
+    case DType::i32: return reduce_typed<int32_t>(op, sources, destinations, count, parts);
+    case DType::i64: return reduce_typed<int64_t>(op, sources, destinations, count, parts);
+    case DType::f16: return reduce_typed<float16>(op, sources, destinations, count, parts);
+    case DType::bf16: return reduce_typed<bfloat16>(op, sources, destinations, count, parts);
+    case DType::f32: return reduce_typed<float>(op, sources, destinations, count, parts);
+    case DType::f64: return reduce_typed<double>(op, sources, destinations, count, parts);
+  }
+}
+
 }  // namespace
 
 void reduce_into(DType dtype, ReduceOp op, std::span<const std::byte* const> sources,
                  std::span<std::byte* const> destinations, size_t count) {
-  switch (dtype) {
-    case DType::boolean: return reduce_typed<uint8_t>(logical(op), sources, destinations, count);
-    case DType::u8: return reduce_typed<uint8_t>(op, sources, destinations, count);
-    case DType::i8: return reduce_typed<int8_t>(op, sources, destinations, count);
-    case DType::i16: return reduce_typed<int16_t>(op, sources, destinations, count);
-    case DType::i32: return reduce_typed<int32_t>(op, sources, destinations, count);
-    case DType::i64: return reduce_typed<int64_t>(op, sources, destinations, count);
-    case DType::f16: return reduce_typed<float16>(op, sources, destinations, count);
-    case DType::bf16: return reduce_typed<bfloat16>(op, sources, destinations, count);
-    case DType::f32: return reduce_typed<float>(op, sources, destinations, count);
-    case DType::f64: return reduce_typed<double>(op, sources, destinations, count);
-  }
+  reduce_any(dtype, op, sources, destinations, count, sources.size());
+}
+
+DType partial_dtype(DType dtype) {
+  return dtype == DType::f16 || dtype == DType::bf16 ? DType::f32 : dtype;
+}
+
+void reduce_to_partial(DType dtype, ReduceOp op, std::span<const std::byte* const> sources,
+                       std::byte* partial, size_t count) {
+  const ReduceOp part_op = op == ReduceOp::avg ? ReduceOp::sum : op;
+  const std::span<std::byte* const> to{&partial, 1};
+  if (dtype == DType::f16)
+    reduce_typed<float16, float>(part_op, sources, to, count, 0);
+  else if (dtype == DType::bf16)
+    reduce_typed<bfloat16, float>(part_op, sources, to, count, 0);
+  else
+    reduce_any(dtype, part_op, sources, to, count, 0);
+}
+
+void reduce_partials(DType dtype, ReduceOp op, std::span<const std::byte* const> partials,
+                     std::span<std::byte* const> destinations, size_t count, size_t parts) {
+  if (dtype == DType::f16)
+    reduce_typed<float, float16>(op, partials, destinations, count, parts);
+  else if (dtype == DType::bf16)
+    reduce_typed<float, bfloat16>(op, partials, destinations, count, parts);
+  else
+    reduce_any(dtype, op, partials, destinations, count, parts);
 }
 
 }  // namespace weft::inline v0::dist::detail

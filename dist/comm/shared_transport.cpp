@@ -62,13 +62,14 @@ void release_region(StorageImpl& storage) noexcept {
       static_cast<std::shared_ptr<Region>*>(storage.context));
 }
 
-class SharedTransport final : public Transport {
+class SharedTransport final : public NodeTransport {
  public:
-  SharedTransport(std::unique_ptr<Peers> peers, const std::string& name, double timeout)
+  SharedTransport(std::unique_ptr<Peers> peers, const std::string& name, double timeout,
+                  const std::vector<int>& labels = {})
       : peers_(std::move(peers)),
         timeout_(timeout),
         region_(peers_->share(region_bytes(peers_->size()), deadline_after(timeout))),
-        control_(region_, *peers_, name, id_of(name), timeout),
+        control_(region_, *peers_, name, id_of(name), timeout, labels),
         rank_(peers_->rank()),
         size_(peers_->size()),
         chunk_(chunk_bytes(size_)),
@@ -82,6 +83,9 @@ class SharedTransport final : public Transport {
   const std::string& name() const override { return control_.name(); }
   int rank() const override { return rank_; }
   int size() const override { return size_; }
+
+  Control& control() override { return control_; }
+  Peers& peers() override { return *peers_; }
 
   void check_alive() override { control_.check_alive(); }
   void barrier() override {
@@ -246,6 +250,22 @@ class SharedTransport final : public Transport {
         peers_->subset(name, members, deadline_after(timeout_)), name, timeout_);
   }
 
+  uint64_t place_of(const std::byte* data, size_t bytes) const override {
+    for (const Arena& arena : arenas_) {
+      const std::byte* mine = arena.base + arena.stride * static_cast<size_t>(rank_);
+      if (std::less<>()(data, mine) || !std::less<>()(data, mine + arena.stride)) continue;
+      const auto offset = static_cast<size_t>(data - mine);
+      if (offset + bytes <= arena.stride && !arena.region.expired())
+        return arena.id << kOffsetBits | offset;
+    }
+    return 0;
+  }
+
+  std::byte* at(uint64_t place, int rank) const override {
+    const Arena& arena = arena_of(place);
+    return arena.base + arena.stride * static_cast<size_t>(rank) + (place & kOffsetMask);
+  }
+
   void abort(const std::string& reason) noexcept override {
     control_.end(Ending::aborted, rank_, reason);
   }
@@ -333,11 +353,7 @@ class SharedTransport final : public Transport {
   }
 
   void reduce_in_place(const Call& call, uint64_t place, size_t bytes) {
-    const Arena& arena = arena_of(place);
-    const size_t offset = place & kOffsetMask;
-    for (int r = 0; r < size_; ++r)
-      destinations_[static_cast<size_t>(r)] =
-          arena.base + arena.stride * static_cast<size_t>(r) + offset;
+    for (int r = 0; r < size_; ++r) destinations_[static_cast<size_t>(r)] = at(place, r);
     reduce_own_slice(call, bytes);
     control_.sync();
   }
@@ -355,17 +371,6 @@ class SharedTransport final : public Transport {
   // offset below; 0 for memory of any other kind.
   static constexpr int kOffsetBits = 44;
   static constexpr uint64_t kOffsetMask = (uint64_t{1} << kOffsetBits) - 1;
-
-  uint64_t place_of(const std::byte* data, size_t bytes) const {
-    for (const Arena& arena : arenas_) {
-      const std::byte* mine = arena.base + arena.stride * static_cast<size_t>(rank_);
-      if (std::less<>()(data, mine) || !std::less<>()(data, mine + arena.stride)) continue;
-      const auto offset = static_cast<size_t>(data - mine);
-      if (offset + bytes <= arena.stride && !arena.region.expired())
-        return arena.id << kOffsetBits | offset;
-    }
-    return 0;
-  }
 
   const Arena& arena_of(uint64_t place) const {
     return *std::find_if(arenas_.begin(), arenas_.end(),
@@ -391,6 +396,12 @@ class SharedTransport final : public Transport {
 std::unique_ptr<Transport> make_shared_transport(std::unique_ptr<Peers> peers,
                                                  const std::string& name, double timeout) {
   return std::make_unique<SharedTransport>(std::move(peers), name, timeout);
+}
+
+std::unique_ptr<NodeTransport> make_node_transport(std::unique_ptr<Peers> peers,
+                                                   const std::string& name, double timeout,
+                                                   const std::vector<int>& labels) {
+  return std::make_unique<SharedTransport>(std::move(peers), name, timeout, labels);
 }
 
 }  // namespace weft::inline v0::dist::detail

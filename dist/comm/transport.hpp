@@ -12,6 +12,8 @@
 
 namespace weft::inline v0::dist::detail {
 
+class Control;
+
 /// All ranks make the same calls in the same order, one at a time. Data is packed host memory. Each
 /// call throws DesyncError, PeerLost, TimeoutError or CommError; after one of these the group is
 /// over and every later call throws the same.
@@ -48,9 +50,27 @@ class Transport {
   virtual void abort(const std::string& reason) noexcept = 0;
 };
 
+/// The ranks of one node, as a group that spans several nodes uses them: their collectives, and the
+/// control block and memory behind those.
+class NodeTransport : public Transport {
+ public:
+  virtual Control& control() = 0;
+  virtual Peers& peers() = 0;
+  /// Where `data` lies in memory of allocate_shared, as a word equal on all ranks of the node; 0
+  /// for other memory.
+  virtual uint64_t place_of(const std::byte* data, size_t bytes) const = 0;
+  /// The same place in that rank's part.
+  virtual std::byte* at(uint64_t place, int rank) const = 0;
+};
+
 /// Over memory that the ranks share; `timeout` in seconds for each call.
 std::unique_ptr<Transport> make_shared_transport(std::unique_ptr<Peers> peers,
                                                  const std::string& name, double timeout);
+
+/// The same for one node's part of the group `name`, whose ranks there are `labels`.
+std::unique_ptr<NodeTransport> make_node_transport(std::unique_ptr<Peers> peers,
+                                                   const std::string& name, double timeout,
+                                                   const std::vector<int>& labels);
 
 /// A group of one.
 std::unique_ptr<Transport> make_single_transport(const std::string& name);

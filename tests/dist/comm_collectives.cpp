@@ -22,9 +22,9 @@ namespace {
 
 constexpr DType kAll[] = {DType::boolean, DType::u8,  DType::i8,   DType::i16, DType::i32,
                           DType::i64,     DType::f16, DType::bf16, DType::f32, DType::f64};
-constexpr ReduceOp kOps[] = {ReduceOp::sum, ReduceOp::avg, ReduceOp::min, ReduceOp::max,
-                             ReduceOp::prod};
-const char* const kOpNames[] = {"sum", "avg", "min", "max", "prod"};
+constexpr ReduceOp kOps[] = {ReduceOp::sum,  ReduceOp::avg,  ReduceOp::min, ReduceOp::max,
+                             ReduceOp::prod, ReduceOp::band, ReduceOp::bor, ReduceOp::bxor};
+const char* const kOpNames[] = {"sum", "avg", "min", "max", "prod", "band", "bor", "bxor"};
 
 // Small whole numbers: every dtype holds them, their sums and their products over 4 ranks exactly.
 double value_of(int rank, int64_t i) { return static_cast<double>((rank * 7 + i * 3) % 4); }
@@ -52,11 +52,22 @@ double combined(DType dtype, ReduceOp op, int size, int64_t i) {
       result = std::max(result, v);
     else if (op == ReduceOp::prod)
       result *= v;
+    else if (op == ReduceOp::band)
+      result = static_cast<double>(static_cast<int>(result) & static_cast<int>(v));
+    else if (op == ReduceOp::bor)
+      result = static_cast<double>(static_cast<int>(result) | static_cast<int>(v));
+    else if (op == ReduceOp::bxor)
+      result = static_cast<double>(static_cast<int>(result) ^ static_cast<int>(v));
     else
       result += v;
   }
   if (op == ReduceOp::avg) result /= size;
   return logical && result > 1 ? 1 : result;
+}
+
+bool fits(ReduceOp op, DType dtype) {
+  if (op == ReduceOp::avg) return is_floating(dtype);
+  return op < ReduceOp::band || !is_floating(dtype);
 }
 
 std::string first_difference(const Tensor& got, const Tensor& expected) {
@@ -81,7 +92,7 @@ TEST_CASE("all_reduce: every dtype and operation against f64, 1 to 4 ranks, ever
       for (const DType dtype : kAll)
         for (const ReduceOp op : kOps)
           for (const int64_t count : kCounts) {
-            if (op == ReduceOp::avg && !is_floating(dtype)) continue;
+            if (!fits(op, dtype)) continue;
             if (count > 5'000 && op != ReduceOp::sum) continue;
             const Tensor tensor = values_of(group.rank(), dtype, {count});
             const uint32_t version = tensor.version();
@@ -394,6 +405,8 @@ TEST_CASE("collectives: arguments that no rank could use are refused and end not
   const Group group;
   check_error<ArgumentError>("group_avg_dtype",
                              [&] { group.all_reduce(full({2}, 1), ReduceOp::avg); });
+  check_error<ArgumentError>("group_bitwise_dtype",
+                             [&] { group.all_reduce(full({2}, 1.0), ReduceOp::bxor); });
   check_error<ArgumentError>("group_expanded",
                              [&] { group.all_reduce(full({}, 1.0).expand({2})); });
   check_error<ArgumentError>("group_rank", [&] { group.broadcast(full({2}, 1.0), 5); });

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include <weft/launcher/command_line.hpp>
 #include <weft/launcher/commands.hpp>
 #include <weft/launcher/cpus.hpp>
 #include <weft/launcher/error.hpp>
@@ -43,6 +44,10 @@ void refuses(const std::string& name, int code, const std::vector<std::string>& 
   CHECK(compare_error_text(name, replaced(text, folder, "FOLDER")) == "");
 }
 
+LaunchOptions options_of(const std::vector<std::string>& arguments) {
+  return resolve(parse_command_line(arguments));
+}
+
 }  // namespace
 
 TEST_CASE("launcher: --version and --help") {
@@ -61,7 +66,8 @@ TEST_CASE("launcher: --version and --help") {
     CHECK(help.err.empty());
   }
   for (const std::string& flag : launch_flag_names())
-    CHECK_MESSAGE(std::string(launch_help()).find("--" + flag) != std::string::npos, flag);
+    CHECK_MESSAGE((options_help() + launch_help()).find("--" + flag) != std::string::npos, flag);
+  CHECK(launch({"help", "options"}).out == options_help());
   const auto nothing = launch({});
   CHECK(nothing.exit_code == kExitUsage);
   CHECK(nothing.err == launch_help());
@@ -101,7 +107,7 @@ TEST_CASE("launcher: usage errors name value and remedy, exit code 2") {
   refuses("launcher_grace_variable", 2, {kProbe}, "/no/such", "WEFT_GRACE=soon");
   refuses("launcher_timeout_word", 2, {"--join_timeout", "2.5", kProbe});
   refuses("launcher_auto_threads", 2, {"-n", "auto", kProbe}, "/no/such", "WEFT_NUM_THREADS=all");
-  refuses("launcher_unknown_option", 2, {"--nproc", "2", kProbe});
+  refuses("launcher_unknown_option", 2, {"--nproc_per_nod", "2", kProbe});
   refuses("launcher_unknown_flag", 2, {"-x", kProbe});
   refuses("launcher_unknown_command", 2, {"lunch", kProbe});
   refuses("launcher_unknown_word", 2, {"train"});
@@ -162,28 +168,28 @@ TEST_CASE("launcher: commands are executables beside it, in a build tree and und
 }
 
 TEST_CASE("options: flag over environment over default") {
-  const LaunchOptions plain = resolve({.command = {"p"}});
+  const LaunchOptions plain = options_of({"p"});
   CHECK(plain.ranks == 1);
   CHECK_FALSE(plain.time_limit);
   CHECK(plain.grace == 10);
   CHECK(plain.environment.empty());
-  const LaunchOptions all = resolve({.ranks = "3",
-                                     .num_processes = "3",
-                                     .time_limit = "1.5",
-                                     .grace = "0",
-                                     .collective_timeout = "60",
-                                     .join_timeout = "5",
-                                     .command = {"p", "-x"}});
+  CHECK(plain.origin("grace") == "default");
+  const LaunchOptions all =
+      options_of({"-n", "3", "--num_processes", "3", "--time-limit", "1.5", "--grace", "0",
+                  "--collective_timeout", "60", "--join_timeout", "5", "p", "-x"});
   CHECK(all.ranks == 3);
   CHECK(*all.time_limit == 1.5);
   CHECK(all.grace == 0);
+  CHECK(all.origin("grace") == "--grace");
+  CHECK(all.origin("time_limit") == "--time-limit");
   CHECK(all.environment ==
         std::vector<std::string>{"WEFT_COLLECTIVE_TIMEOUT=60", "WEFT_JOIN_TIMEOUT=5"});
-  CHECK(resolve({.ranks = "auto", .command = {"p"}}).ranks >= 1);
-  CHECK_THROWS_AS(resolve({.grace = "nan", .command = {"p"}}), LaunchError);
-  CHECK_THROWS_AS(resolve({.grace = "1e99", .command = {"p"}}), LaunchError);
-  CHECK_THROWS_AS(resolve({.ranks = "2x", .command = {"p"}}), LaunchError);
-  CHECK_THROWS_AS(resolve({.ranks = "", .command = {"p"}}), LaunchError);
+  CHECK(all.command == std::vector<std::string>{"p", "-x"});
+  CHECK(options_of({"-n", "auto", "p"}).ranks >= 1);
+  CHECK_THROWS_AS(options_of({"--grace", "nan", "p"}), LaunchError);
+  CHECK_THROWS_AS(options_of({"--grace", "1e99", "p"}), LaunchError);
+  CHECK_THROWS_AS(options_of({"-n", "2x", "p"}), LaunchError);
+  CHECK_THROWS_AS(options_of({"-n", "", "p"}), LaunchError);
 }
 
 TEST_CASE("commands: what is likely meant begins with the same letter") {

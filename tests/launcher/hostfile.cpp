@@ -1,0 +1,67 @@
+// The file that --hostfile names.
+#include <doctest/doctest.h>
+
+#include <fstream>
+#include <string>
+
+#include <weft/launcher/error.hpp>
+#include <weft/launcher/hostfile.hpp>
+#include <weft/tests/support/errors.hpp>
+#include <weft/tests/support/temp_dir.hpp>
+
+using namespace weft::launcher;
+using namespace weft::test;
+
+namespace {
+
+using Entries = std::vector<HostEntry>;
+
+}  // namespace
+
+TEST_CASE("hostfile: forms, comments, addresses") {
+  CHECK(parse_hostfile("# all of them\nnode1 slots=4\r\n\n  node2:2  # two\nnode3", "hosts") ==
+        Entries{{"node1", 4}, {"node2", 2}, {"node3", 0}});
+  CHECK(parse_hostfile("[fd00::2]:4\nfd00::3\n[fd00::4] slots=1\nme@10.0.0.1\n", "hosts") ==
+        Entries{{"fd00::2", 4}, {"fd00::3", 0}, {"fd00::4", 1}, {"me@10.0.0.1", 0}});
+}
+
+TEST_CASE("hostfile: it is read from a path") {
+  const TempDir folder;
+  const std::string path = folder / "hosts";
+  std::ofstream(path) << "a\nb slots=2\n";
+  CHECK(read_hostfile(path) == Entries{{"a", 0}, {"b", 2}});
+  check_error<LaunchError>(
+      "hostfile_missing", [&] { read_hostfile(path + "x"); },
+      [&](const std::string& text) { return replaced(text, path, "DIR/hosts"); });
+}
+
+TEST_CASE("hostfile: what is malformed is named with line and column, exit code 2") {
+  const auto fails = [](const std::string& name, const std::string& text) {
+    check_error<LaunchError>(name, [&] { parse_hostfile(text, "hosts"); });
+    try {
+      parse_hostfile(text, "hosts");
+    } catch (const LaunchError& error) {
+      CHECK(error.code() == 2);
+    }
+  };
+  fails("hostfile_empty", "\n# nobody\n");
+  fails("hostfile_twice", "a slots=1\nb\n a slots=2\n");
+  fails("hostfile_slots_zero", "a slots=0\n");
+  fails("hostfile_slots_word", "a\nb:four\n");
+  fails("hostfile_slots_twice", "a:2 slots=3\n");
+  fails("hostfile_slots_many", "a slots=5000\n");
+  fails("hostfile_misspelt", "a slot=3\n");
+  fails("hostfile_unknown", "a max_ranks=3\n");
+  fails("hostfile_no_equals", "a slots\n");
+  fails("hostfile_two_words", "a b\n");
+  fails("hostfile_option", "-oProxyCommand=touch slots=1\n");
+  fails("hostfile_character", "a;b slots=1\n");
+  fails("hostfile_bracket", "[fd00::1 slots=1\n");
+  fails("hostfile_behind_bracket", "[fd00::1]x\n");
+  fails("hostfile_no_host", ":4\n");
+  fails("hostfile_long", std::string(300, 'a') + "\n");
+  fails("hostfile_size", std::string(kMaxHostfile + 1, '#'));
+  std::string many;
+  for (size_t i = 0; i <= kMaxHosts; ++i) many += "h" + std::to_string(i) + "\n";
+  fails("hostfile_many", many);
+}
