@@ -41,7 +41,6 @@ constexpr size_t kFullBacklog = 4u << 20;   // bytes unwritten at which the rank
 constexpr size_t kLowBacklog = 1u << 20;
 constexpr double kSweepSeconds = 5;    // for processes that even SIGKILL does not end at once
 constexpr double kDyingSeconds = 0.5;  // for a rank that is seen dying to be dead
-constexpr size_t kListed = 16;         // ranks named in the report
 
 std::pair<Fd, Fd> make_pipe() {
   int ends[2];
@@ -112,6 +111,8 @@ int Job::run() {
   start_ = Clock::now();
   members_.resize(options_.environments.size());
   reserve_descriptors(size());
+  records_.emplace(size());
+  options_.context.crash_fd = records_->fd();
   for (int rank = 0; rank < size(); ++rank) start_rank(rank);
   report_end_.reset();
   while (running_ > 0) step();
@@ -145,8 +146,9 @@ void Job::start_rank(int rank) {
   Member& member = members_[static_cast<size_t>(rank)];
   std::vector<Fd> child_ends;
   const Streams streams = make_streams(member, rank, child_ends);
-  member.pid =
-      spawn(options_.context, rank, options_.environments[static_cast<size_t>(rank)], streams);
+  std::vector<std::string> environment = options_.environments[static_cast<size_t>(rank)];
+  if (records_->fd() >= 0) environment.push_back(fmt::format("WEFT_CRASH_FD={}", records_->fd()));
+  member.pid = spawn(options_.context, rank, environment, streams);
   if (member.pid < 0)
     throw LaunchError(kExitUsage,
                       fmt::format("cannot start rank {}: {}; raise the limit on processes (ulimit "
@@ -332,26 +334,6 @@ int Job::culprit(int rank) {
   return rank;
 }
 
-void Job::report_first_failure(int rank) {
-  const Member& member = members_[static_cast<size_t>(rank)];
-  if (member.ending->by_signal || !report_exec_failure()) {
-    first_failed_ = rank;
-    exit_code_ = member.ending->exit_code();
-    say(describe(rank, member.pid, *member.ending));
-  }
-  stop(exit_code_, SIGTERM);
-}
-
-/// Whether the rank's end is that of a program that could not be executed; says so then.
-bool Job::report_exec_failure() {
-  ExecReport report{};
-  if (::read(reports_.get(), &report, sizeof report) != sizeof report) return false;
-  const ExecFailure failure = explain_exec_failure(options_.context.path, report.error);
-  exit_code_ = failure.code;
-  say("launcher: " + failure.text);
-  return true;
-}
-
 void Job::stop(int exit_code, int signal) {
   stopping_ = true;
   exit_code_ = exit_code;
@@ -388,38 +370,6 @@ void Job::finish() {
       }
   say_rest();
   drain_sinks();
-}
-
-void Job::say_rest() {
-  std::string others;
-  size_t count = 0;
-  for (int rank = 0; rank < size(); ++rank) {
-    const Member& member = members_[static_cast<size_t>(rank)];
-    if (rank == first_failed_ || member.ending->ok()) continue;
-    const bool killed = member.ending->by_signal && member.ending->value == SIGKILL;
-    if (first_failed_ < 0 && !killed) continue;  // it ended as it was asked to
-    if (++count > kListed) continue;
-    others +=
-        fmt::format("{}{}", count == 1 ? "" : "; ", describe(rank, member.pid, *member.ending));
-  }
-  if (count > kListed) others += fmt::format("; and {} more", count - kListed);
-  if (count > 0) say("launcher: as a consequence: " + others);
-  if (first_failed_ >= 0) {
-    const Member& failed = members_[static_cast<size_t>(first_failed_)];
-    if (failed.err && !failed.err->tail().empty()) {
-      say(fmt::format("launcher: the last lines of rank {} on stderr:", first_failed_));
-      for (const std::string& line : failed.err->tail()) say("  " + line);
-    }
-  }
-  for (const pid_t pid : immortal_)
-    say(fmt::format("launcher: process {} is still there after SIGKILL", pid));
-  if (options_.notes)
-    for (const std::string& note : options_.notes()) say(note);
-}
-
-void Job::say(const std::string& line) {
-  err_.write(this, "", line + "\n");
-  err_.flush();
 }
 
 /// Waits for a slow reader of the launcher's own output; Ctrl-C gives it up.

@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include <weft/launcher/crash_report.hpp>
 #include <weft/launcher/ending.hpp>
 #include <weft/launcher/relay.hpp>
 #include <weft/launcher/spawn.hpp>
@@ -92,6 +93,7 @@ class Job {
   bool one_output_;
   Sink out_, err_;
   Fd epoll_, signals_, reports_, report_end_, null_;
+  std::optional<CrashRecords> records_;
   bool streams_paused_ = false;
   bool sink_watched_[2] = {false, false};
 

@@ -1,5 +1,6 @@
 #include <weft/launcher/spawn.hpp>
 
+#include <fcntl.h>
 #include <sys/prctl.h>
 #include <unistd.h>
 
@@ -29,6 +30,7 @@ std::vector<char*> pointers(const std::vector<std::string>& texts) {
   if (streams.in != 0) ::dup2(streams.in, 0);
   if (streams.out != 1) ::dup2(streams.out, 1);
   if (streams.err != 2) ::dup2(streams.err, 2);
+  if (context.crash_fd >= 0) ::fcntl(context.crash_fd, F_SETFD, 0);
   ::setrlimit(RLIMIT_NOFILE, &context.open_files);
   ::sigaction(SIGPIPE, &context.pipe_action, nullptr);
   ::sigprocmask(SIG_SETMASK, &context.signal_mask, nullptr);

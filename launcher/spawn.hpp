@@ -24,6 +24,7 @@ struct SpawnContext {
   struct sigaction pipe_action = {};  ///< of SIGPIPE
   rlimit open_files = {};
   int report_fd = -1;  ///< for an ExecReport
+  int crash_fd = -1;   ///< WEFT_CRASH_FD, which the ranks inherit; -1: none
 };
 
 struct Streams {

@@ -14,6 +14,15 @@ namespace weft::inline v0::dist {
 /// where any rank has it, all get it.
 enum class ReduceOp : uint8_t { sum, avg, min, max, prod, band, bor, bxor };
 
+/// When a rank came to the collectives of its group: a slow one shows by being last, and late.
+struct RankStatistics {
+  int rank = 0;
+  uint64_t calls = 0;       ///< collectives that it took part in
+  uint64_t last = 0;        ///< how many of them it was the last to come to
+  double lateness_p50 = 0;  ///< seconds after the first rank came: the median over the calls,
+  double lateness_p99 = 0;  ///< and the 99th percentile, each within 15%
+};
+
 namespace detail {
 
 enum class CallKind : uint8_t {

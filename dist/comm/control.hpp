@@ -7,79 +7,47 @@
 // it must have seen everybody at p + 1, and who is at p + 1 is done with what was published at p.
 // So two copies of everything published (words here, tiles in the transport), chosen by the phase's
 // parity, need no further synchronisation. Counts are compared by signed difference and may wrap.
+// tests/dist/protocol_explorer.cpp goes through every interleaving of this for 2 and 3 ranks.
+//
+// Note [Waiting]
+// A waiter first spins for about a microsecond, or hardly at all where ranks outnumber the CPUs.
+// Then it yields for a fraction of a millisecond: a rank that waits for one behind it in the same
+// CPU's queue lets that one run at once, at a third of the cost of sleeping. A yield that takes
+// long says that the CPU went to somebody who keeps it (another program, a rank that computes), and
+// whoever sleeps gets it back sooner than who yields, so then, and for the next few waits, it does
+// not yield. At last it sleeps, for slices of 20 ms.
 //
 // Note [Sleeping]
-// A waiter spins for a bounded time (not at all where ranks outnumber the CPUs), then registers in
-// `waiters` and sleeps on the peer's own count for a slice of 20 ms; an arriving rank enters the
-// kernel only where somebody is registered. Count and registration are sequentially consistent: one
-// of the two sides sees the other. Between slices the waiter looks at the end of the group, at the
-// lives of all that it still waits for in this phase (of the one peer of a message) and at its
-// deadline, so that no wait is longer than a slice past any of these.
+// Waiters of a phase sleep on one word, the bell, which the last rank to arrive rings: it alone
+// sees all others there at once, and enters the kernel only where sleepers are registered.
+// Arrivals, registrations and what either side then reads are sequentially consistent: the last to
+// arrive sees whoever registered before it arrived, and who registers later sees that all have
+// arrived. Between slices the waiter looks at the end of the group, at the lives of all that it
+// still waits for in this phase (of the one peer of a message) and at its deadline, so that no wait
+// is longer than a slice past any of these. Messages between two ranks wait on words of their own,
+// alike.
 #pragma once
 
-#include <atomic>
-#include <cstdint>
 #include <exception>
 #include <memory>
 #include <string>
 #include <vector>
 
+#include <weft/core/base/crash.hpp>
 #include <weft/dist/comm/call.hpp>
+#include <weft/dist/comm/control_block.hpp>
 #include <weft/dist/comm/peers.hpp>
+#include <weft/dist/comm/ticks.hpp>
+#include <weft/dist/comm/transport.hpp>
 #include <weft/dist/store/clock.hpp>
 
 namespace weft::inline v0::dist::detail {
-
-inline constexpr int kRecords = 64;       ///< calls remembered per rank
-inline constexpr int kReasonSize = 2048;  ///< bytes for the text of the group's end
-
-enum class Ending : uint32_t { none, aborted, lost, timeout, desync };
-
-/// What a rank announces with its arrival, in one cache line.
-struct alignas(64) RankLine {
-  std::atomic<uint32_t> arrived;
-  std::atomic<uint32_t> waiters;
-  std::atomic<uint32_t> left;
-  std::atomic<int32_t> pid;
-  std::atomic<uint64_t> fingerprint[2];
-  std::atomic<uint64_t> place[2];
-  std::atomic<uint64_t> records;  ///< written so far; the last one is at (records - 1) % kRecords
-};
-static_assert(sizeof(RankLine) == 64);
-
-/// A call as the other ranks can read it at any time: words, so that reading needs no lock.
-struct Record {
-  std::atomic<uint64_t> sequence;
-  std::atomic<uint64_t> what;  ///< kind, dtype, op, rank of the shape, root + 1
-  std::atomic<int64_t> started_ns;
-  std::atomic<uint64_t> done;
-  std::atomic<int64_t> shape[kMaxRank];
-};
-
-/// The two counters of one direction between two ranks, for send and recv.
-struct alignas(64) Channel {
-  std::atomic<uint32_t> sent, taken;
-  std::atomic<uint32_t> sent_waiters, taken_waiters;
-  std::atomic<uint64_t> send_fingerprint, recv_fingerprint;
-};
-
-struct alignas(64) ControlHeader {
-  uint64_t magic;
-  uint32_t abi;
-  uint32_t size;
-  uint64_t bytes;
-  std::atomic<uint32_t> ready;   ///< the fields above are written
-  std::atomic<uint32_t> ending;  ///< 0: none, 1: being written, 2: what follows holds
-  Ending kind;
-  int32_t lost_rank;
-  char reason[kReasonSize];
-};
 
 /// One rank's handle to the control block in a region.
 class Control {
  public:
   /// Bytes that the block takes at the front of the region.
-  static size_t bytes_for(int size);
+  static size_t bytes_for(int size) { return ControlBlock::bytes_for(size); }
 
   /// Lays out (rank 0) or checks the block. `labels` are the numbers by which the ranks go in texts
   /// and errors: those of the whole group, where this is one node's part of it; none: 0, 1, …
@@ -94,6 +62,8 @@ class Control {
   int size() const { return size_; }
   int label(int rank) const { return labels_.empty() ? rank : labels_[static_cast<size_t>(rank)]; }
   uint64_t sequence() const { return sequence_; }
+  double timeout() const { return timeout_; }
+  void set_timeout(double seconds) { timeout_ = seconds; }
 
   /// Starts a collective: its deadline and its record. `next_parity` then says which copy to fill
   /// before `meet`.
@@ -113,53 +83,73 @@ class Control {
 
   /// Counts and waits of send and recv. `begin_message` starts the call with its own deadline.
   uint64_t begin_message(const Call& call, uint64_t sequence);
-  Channel& channel(int from, int to) const;
+  Channel& channel(int from, int to) const { return block_.channel(from, to); }
   void signal(std::atomic<uint32_t>& count, std::atomic<uint32_t>& waiters);
   void await(std::atomic<uint32_t>& count, uint32_t target, std::atomic<uint32_t>& waiters,
              int peer);
   [[noreturn]] void fail_message(int peer);
 
-  /// Ends the group for all ranks, once; later calls have no effect.
-  void end(Ending kind, int lost_rank, const std::string& reason) noexcept;
+  /// Ends the group for all ranks, once; later calls have no effect and return false.
+  bool end(Ending kind, int lost_rank, const std::string& reason, int lost_pid = -1) noexcept;
 
   /// Throws what ended the group, if anything did.
-  void check_alive();
+  void check_alive() {
+    if (block_.header().ending.load(std::memory_order_acquire) != 0) [[unlikely]]
+      throw_ending();
+  }
+
+  /// How late each rank came to the collectives so far. Any rank may ask at any time.
+  std::vector<RankStatistics> statistics() const;
 
   const std::string& name() const { return name_; }
 
  private:
-  ControlHeader& header() const;
-  RankLine& line(int rank) const;
-  Record& record(int rank, uint64_t index) const;
-
-  void arrive();
-  void await_all();
+  bool all_arrived();
+  void ring();
+  void await_phase();
+  void sleep_until_rung();
+  template <class Condition>
+  bool spin_and_yield(const Condition& is_met);
   void await_slowly(std::atomic<uint32_t>& count, uint32_t target, std::atomic<uint32_t>& waiters,
                     int peer);
+  bool is_late() const;
+  void count_lateness(unsigned parity);
+
   /// Ends the group where `peer` is gone and its count has not reached the target.
   void check_life(int peer, const std::atomic<uint32_t>& count, uint32_t target);
+  /// Ends the group where `peer`, who is awaited in a message, waits in a collective itself.
+  void check_message_peer(int peer, const std::atomic<uint32_t>& count, uint32_t target);
+
+  void write_record(const Call& call, uint64_t sequence);
+
+  // Texts of what ends a group (control_report.cpp).
+  std::string last_call(int rank) const;
+  std::string describe_record(const Record& record) const;
+  std::string describe_missing(int rank) const;
   void fail_lost(int peer, const std::string& why);
   void fail_timeout(int peer);
   void fail_desync(unsigned parity);
   [[noreturn]] void throw_ending();
-  void write_record(const Call& call, uint64_t sequence);
-  std::string last_call(int rank) const;
-  bool has_arrived(int rank) const;
 
   std::shared_ptr<Region> region_;
   Peers& peers_;
+  ControlBlock block_;
   std::string name_;
   uint64_t id_;
   double timeout_;
   std::vector<int> labels_;
   int rank_, size_;
-  int spins_;
+  int spins_ = 5;  ///< more where every rank has a CPU
+  int waits_without_yield_ = 0;
+  int arrived_below_ = 0;  ///< ranks below this one are known to have arrived in this phase
   uint32_t phase_ = 0;
   uint64_t sequence_ = 0;
   uint64_t fingerprint_ = 0;
-  Call call_;
+  CallKind kind_ = CallKind::none;
+  weft::detail::CollectiveNotes notes_;
   Record* record_ = nullptr;
-  TimePoint start_;
+  uint64_t started_ = 0;  ///< ticks() of the running call
+  TickScale scale_;
 };
 
 }  // namespace weft::inline v0::dist::detail

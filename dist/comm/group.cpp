@@ -243,6 +243,13 @@ Group Group::split(int color, int key) const {
   return Group(transport_->split(color, members));
 }
 
+void Group::set_timeout(double seconds) const {
+  WEFT_CHECK(ArgumentError, seconds > 0, "set_timeout: {} seconds; must be positive", seconds);
+  transport_->set_timeout(seconds);
+}
+
+std::vector<RankStatistics> Group::statistics() const { return transport_->statistics(); }
+
 void Group::abort(const std::string& reason) const noexcept {
   transport_->abort(fmt::format("group '{}': aborted by rank {}{}{}", name(), rank(),
                                 reason.empty() ? "" : ": ", reason));

@@ -87,6 +87,14 @@ class WEFT_API Group {
   /// collective. A negative color gives the group of this process alone.
   Group split(int color, int key = 0) const;
 
+  /// Seconds that each call from now on may wait for a rank, on this rank; else
+  /// WEFT_COLLECTIVE_TIMEOUT counts. Groups that are split off later have the same.
+  void set_timeout(double seconds) const;
+
+  /// How late each rank came to the group's collectives so far. No collective: any rank may ask at
+  /// any time. Empty for a group of one.
+  std::vector<RankStatistics> statistics() const;
+
   /// Ends the group for all ranks: calls under way and later ones throw CommError with `reason`.
   /// From any thread; the first call counts.
   void abort(const std::string& reason = "") const noexcept;

@@ -67,7 +67,6 @@ class SharedTransport final : public NodeTransport {
   SharedTransport(std::unique_ptr<Peers> peers, const std::string& name, double timeout,
                   const std::vector<int>& labels = {})
       : peers_(std::move(peers)),
-        timeout_(timeout),
         region_(peers_->share(region_bytes(peers_->size()), deadline_after(timeout))),
         control_(region_, *peers_, name, id_of(name), timeout, labels),
         rank_(peers_->rank()),
@@ -231,7 +230,8 @@ class SharedTransport final : public NodeTransport {
     bool none_placed = false;
     control_.meet(0, none_placed);
     const size_t stride = round_up(std::max<size_t>(bytes, 1), kPage);
-    auto region = peers_->share(stride * static_cast<size_t>(size_), deadline_after(timeout_));
+    auto region =
+        peers_->share(stride * static_cast<size_t>(size_), deadline_after(control_.timeout()));
     control_.sync();  // all have mapped it
     control_.finish();
     std::erase_if(arenas_, [](const Arena& arena) { return arena.region.expired(); });
@@ -247,7 +247,8 @@ class SharedTransport final : public NodeTransport {
     // The number of the last collective makes the name unique within this group.
     const std::string name = fmt::format("{}/{}.{}", control_.name(), control_.sequence(), color);
     return std::make_unique<SharedTransport>(
-        peers_->subset(name, members, deadline_after(timeout_)), name, timeout_);
+        peers_->subset(name, members, deadline_after(control_.timeout())), name,
+        control_.timeout());
   }
 
   uint64_t place_of(const std::byte* data, size_t bytes) const override {
@@ -269,6 +270,9 @@ class SharedTransport final : public NodeTransport {
   void abort(const std::string& reason) noexcept override {
     control_.end(Ending::aborted, rank_, reason);
   }
+
+  void set_timeout(double seconds) override { control_.set_timeout(seconds); }
+  std::vector<RankStatistics> statistics() const override { return control_.statistics(); }
 
  private:
   static size_t item(const Call& call) { return static_cast<size_t>(size_of(call.dtype)); }
@@ -378,7 +382,6 @@ class SharedTransport final : public NodeTransport {
   }
 
   std::unique_ptr<Peers> peers_;
-  double timeout_;
   std::shared_ptr<Region> region_;
   Control control_;
   int rank_, size_;

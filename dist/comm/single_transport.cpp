@@ -53,6 +53,7 @@ class SingleTransport final : public Transport {
     if (!aborted_) reason_ = reason;
     aborted_ = true;
   }
+  void set_timeout(double) override {}  // it waits for nobody
 
  private:
   void copy(const Call& call, const std::byte* in, std::byte* out) {

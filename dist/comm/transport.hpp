@@ -48,6 +48,11 @@ class Transport {
   /// after the same collectives, each with its own group's color and members.
   virtual std::unique_ptr<Transport> split(int color, const std::vector<int>& members) = 0;
   virtual void abort(const std::string& reason) noexcept = 0;
+
+  /// Seconds for each call from now on.
+  virtual void set_timeout(double seconds) = 0;
+  /// Of the ranks that this one can see.
+  virtual std::vector<RankStatistics> statistics() const { return {}; }
 };
 
 /// The ranks of one node, as a group that spans several nodes uses them: their collectives, and the

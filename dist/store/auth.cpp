@@ -19,8 +19,10 @@ using weft::detail::fail;
 namespace {
 
 constexpr uint32_t kMagic = 0x74666577;  // "weft"
-constexpr uint16_t kVersion = 1;
+constexpr uint16_t kVersion = 2;
 constexpr size_t kMacSize = 32;
+constexpr uint16_t kReturning = 1;  // a flag of the hello
+constexpr size_t kJobDigest = 16;
 constexpr size_t kSignedHello = kHelloSize - kMacSize;
 
 }  // namespace
@@ -65,34 +67,79 @@ std::string to_hex(std::string_view bytes) {
   return text;
 }
 
+std::string job_digest(std::string_view job_id) {
+  if (job_id.empty()) return std::string(kJobDigest, '\0');
+  return hmac_sha256("weft job", {job_id}).substr(0, kJobDigest);
+}
+
 std::string make_hello(std::string_view token, const Hello& hello) {
   std::string bytes;
   put<uint32_t>(bytes, kMagic);
   put<uint16_t>(bytes, kVersion);
-  put<uint16_t>(bytes, 0);
+  put<uint16_t>(bytes, hello.returning ? kReturning : 0);
   put<int32_t>(bytes, hello.rank);
-  put<uint32_t>(bytes, 0);
+  put<int32_t>(bytes, hello.epoch);
   bytes += hello.client_id;
+  bytes += hello.job;
   bytes += random_bytes(kNonceSize);
   bytes += hmac_sha256(token, {"hello", bytes});
   return bytes;
 }
 
+std::string check_hello_start(std::string_view bytes) {
+  Reader reader(bytes);
+  const auto magic = reader.take<uint32_t>();
+  const auto version = reader.take<uint16_t>();
+  const auto flags = reader.take<uint16_t>();
+  if (!reader.ok() || magic != kMagic) return "it speaks another language";
+  if (version != kVersion)
+    return fmt::format("it speaks version {} of the store's protocol, not {}", version, kVersion);
+  return (flags & ~kReturning) != 0 ? "its hello is malformed" : "";
+}
+
 std::optional<Hello> check_hello(std::string_view token, std::string_view bytes) {
-  if (bytes.size() != kHelloSize) return std::nullopt;
+  if (bytes.size() != kHelloSize || !check_hello_start(bytes).empty()) return std::nullopt;
   const std::string_view content = bytes.substr(0, kSignedHello);
   if (!equal_secrets(hmac_sha256(token, {"hello", content}), bytes.substr(kSignedHello)))
     return std::nullopt;
   Reader reader(content);
-  const auto magic = reader.take<uint32_t>();
-  const auto version = reader.take<uint16_t>();
-  const auto flags = reader.take<uint16_t>();
+  reader.take_bytes(kHelloStart - sizeof(uint16_t));
   Hello hello;
+  hello.returning = reader.take<uint16_t>() == kReturning;
   hello.rank = reader.take<int32_t>();
-  const auto reserved = reader.take<uint32_t>();
+  hello.epoch = reader.take<int32_t>();
   hello.client_id = reader.take_bytes(kClientIdSize);
-  if (magic != kMagic || version != kVersion || flags != 0 || reserved != 0) return std::nullopt;
+  hello.job = reader.take_bytes(kJobDigest);
   return hello;
+}
+
+std::string make_refusal(std::string_view token, std::string_view hello, RefusalReason reason) {
+  std::string bytes;
+  put<uint8_t>(bytes, static_cast<uint8_t>(reason.code));
+  put<int32_t>(bytes, reason.epoch);
+  bytes.resize(kNonceSize);
+  bytes += hmac_sha256(token, {"refused", hello, bytes});
+  return bytes;
+}
+
+std::optional<RefusalReason> check_refusal(std::string_view token, std::string_view hello,
+                                           std::string_view answer) {
+  if (answer.size() != kChallengeSize) return std::nullopt;
+  const std::string_view content = answer.substr(0, kNonceSize);
+  if (!equal_secrets(hmac_sha256(token, {"refused", hello, content}), answer.substr(kNonceSize)))
+    return std::nullopt;
+  Reader reader(content);
+  RefusalReason reason;
+  reason.code = static_cast<Refusal>(reader.take<uint8_t>());
+  reason.epoch = reader.take<int32_t>();
+  return reason;
+}
+
+SessionKeys derive_keys(std::string_view token, std::string_view hello,
+                        std::string_view challenge) {
+  const std::string session = hmac_sha256(token, {"session", hello, challenge});
+  return {.client = hmac_sha256(session, {"client\1"}),
+          .server = hmac_sha256(session, {"server\1"})};
 }
 
 std::string make_challenge(std::string_view token, std::string_view hello) {

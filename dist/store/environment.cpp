@@ -7,7 +7,9 @@
 #include <weft/core/base/check.hpp>
 #include <weft/core/base/env.hpp>
 #include <weft/dist/store/auth.hpp>
-#include <weft/dist/store/socket.hpp>
+#include <weft/dist/store/direct.hpp>
+#include <weft/dist/store/host.hpp>
+#include <weft/dist/store/place.hpp>
 #include <weft/dist/store/tcp_store.hpp>
 
 namespace weft::inline v0::dist {
@@ -45,16 +47,22 @@ Endpoint parse_store_address(const std::string& text) {
   return endpoint;
 }
 
+/// MASTER_ADDR and MASTER_PORT, where both are set.
 std::optional<Endpoint> master_endpoint() {
   const auto host = env::get("MASTER_ADDR");
   const auto port = env::get_int("MASTER_PORT", 1, 65535);
-  if (host.has_value() != port.has_value())
+  if (!host || !port) return std::nullopt;
+  return Endpoint{*host, static_cast<int>(*port)};
+}
+
+/// Where the place comes from variables set by hand, half an address leaves rank 0 unknown.
+void check_master_is_whole(const Place& place) {
+  const bool host = env::get("MASTER_ADDR").has_value(), port = env::get("MASTER_PORT").has_value();
+  if (host != port && (place.source == "environment" || place.source == "alone"))
     fail<ArgumentError>(
         "environment: {} is set but {} is not; set both, or start the program with "
         "the launcher",
         host ? "MASTER_ADDR" : "MASTER_PORT", host ? "MASTER_PORT" : "MASTER_ADDR");
-  if (!host) return std::nullopt;
-  return Endpoint{*host, static_cast<int>(*port)};
 }
 
 std::string read_token() {
@@ -76,48 +84,71 @@ std::string read_token() {
   return token;
 }
 
-/// A client whose process also hosts the server: rank 0 where no launcher does.
-struct Hosted {
-  StoreServer server;
-  TcpStore client;
-  Hosted(StoreServerOptions host, TcpStoreOptions options)
-      : server(std::move(host)), client(std::move(options)) {}
-};
+bool has_token() { return env::get("WEFT_TOKEN") || env::get("WEFT_TOKEN_FILE"); }
+
+/// Whether all ranks are surely on this host. Variables set by hand without LOCAL_WORLD_SIZE only
+/// suggest it.
+bool surely_one_host(const Place& place) {
+  if (!place.one_host()) return false;
+  if (place.source != "environment" || env::get("LOCAL_WORLD_SIZE")) return true;
+  const auto host = env::get("MASTER_ADDR");
+  return !host || *host == "localhost" || detail::is_loopback(*host);
+}
+
+std::shared_ptr<Store> connect_to_address(const std::string& address, int rank, double timeout) {
+  if (address.starts_with("unix:"))
+    return std::make_shared<TcpStore>(
+        TcpStoreOptions{.host = address, .timeout = timeout, .rank = rank});
+  const Endpoint endpoint = parse_store_address(address);
+  return std::make_shared<TcpStore>(TcpStoreOptions{.host = endpoint.host,
+                                                    .port = endpoint.port,
+                                                    .token = read_token(),
+                                                    .timeout = timeout,
+                                                    .rank = rank});
+}
+
+/// Without a launcher: see docs/launching.md, "Without the launcher".
+std::shared_ptr<Store> connect_directly(const Place& place, double timeout) {
+  // torchrun's own store listens at MASTER_PORT, in another language.
+  const bool taken = env::get_flag("TORCHELASTIC_USE_AGENT_STORE").value_or(false);
+  const auto master = taken ? std::nullopt : master_endpoint();
+  const bool tcp_asked = has_token() && master;
+  if (surely_one_host(place) && !tcp_asked && !place.job.empty())
+    return detail::meet_on_host(place, timeout);
+  if (!master && place.job.empty())
+    fail<ArgumentError>(
+        "environment: WORLD_SIZE={} but neither WEFT_STORE nor MASTER_ADDR and MASTER_PORT are "
+        "set; start the program with the launcher",
+        place.size);
+  if (!master && place.first_host.empty())
+    fail<ArgumentError>(
+        "environment: {} started ranks on several hosts but does not tell where rank 0 is; set "
+        "MASTER_ADDR to its host (mpirun -x MASTER_ADDR=HOST)",
+        place.source);
+  return detail::meet(place, {.host = master ? master->host : place.first_host,
+                              .port = master ? master->port : 0,
+                              .token = read_token(),
+                              .timeout = timeout});
+}
 
 }  // namespace
 
 std::shared_ptr<Store> connect_store_from_environment() {
   const auto address = env::get("WEFT_STORE");
-  const auto master = master_endpoint();
   const double timeout =
       static_cast<double>(env::get_int("WEFT_JOIN_TIMEOUT", 1, 1'000'000).value_or(120));
-  const int64_t world = env::get_int("WORLD_SIZE", 1, 1'000'000).value_or(1);
-  const auto rank = env::get_int("RANK", 0, world - 1);
-
-  if (!address && !master) {
-    WEFT_CHECK(ArgumentError, world == 1,
-               "environment: WORLD_SIZE={} but neither WEFT_STORE nor MASTER_ADDR and MASTER_PORT "
-               "are set; start the program with the launcher",
-               world);
-    return std::make_shared<InProcessStore>(timeout);
-  }
-  if (address && master && parse_store_address(*address) != *master)
+  const Place place = place_from_environment();
+  check_master_is_whole(place);
+  const auto master = master_endpoint();
+  if (address && master && !address->starts_with("unix:") &&
+      parse_store_address(*address) != *master)
     fail<ArgumentError>(
         "environment: WEFT_STORE={} contradicts MASTER_ADDR={} and MASTER_PORT={}; "
         "unset one of them",
         *address, master->host, master->port);
-  const Endpoint endpoint = address ? parse_store_address(*address) : *master;
-  const std::string token = read_token();
-  TcpStoreOptions options{.host = endpoint.host,
-                          .port = endpoint.port,
-                          .token = token,
-                          .timeout = timeout,
-                          .rank = static_cast<int>(rank.value_or(-1))};
-  if (address || rank != 0) return std::make_shared<TcpStore>(std::move(options));
-  auto hosted = std::make_shared<Hosted>(
-      StoreServerOptions{.address = endpoint.host, .port = endpoint.port, .token = token},
-      std::move(options));
-  return {hosted, &hosted->client};
+  if (address) return connect_to_address(*address, place.rank, timeout);
+  if (place.size == 1) return std::make_shared<InProcessStore>(timeout);
+  return connect_directly(place, timeout);
 }
 
 std::string rank_exit_key(int rank) { return fmt::format("rank_exit/{}", rank); }

@@ -17,7 +17,12 @@ std::optional<Form> form_of(FrameKind kind) {
     case FrameKind::set: return Form{1, 1, 1};
     case FrameKind::get:
     case FrameKind::add:
-    case FrameKind::erase: return Form{1, 1, 0};
+    case FrameKind::erase:
+    case FrameKind::erase_prefix:
+    case FrameKind::barrier: return Form{1, 1, 0};
+    case FrameKind::join: return Form{1, 1, 1};
+    case FrameKind::leave: return Form{0, 0, 0};
+    case FrameKind::wait_any: return Form{1, kMaxStoreWait, 0};
     case FrameKind::wait:
     case FrameKind::check: return Form{0, kMaxStoreWait, 0};
     case FrameKind::compare_set: return Form{1, 1, 2};
@@ -86,7 +91,8 @@ std::optional<Request> parse_request(const Frame& frame) {
 
 bool changes_store(FrameKind kind) {
   return kind == FrameKind::set || kind == FrameKind::add || kind == FrameKind::compare_set ||
-         kind == FrameKind::erase;
+         kind == FrameKind::erase || kind == FrameKind::erase_prefix || kind == FrameKind::join ||
+         kind == FrameKind::leave;
 }
 
 void put_string(std::string& out, std::string_view text) {

@@ -23,9 +23,15 @@ enum class FrameKind : uint16_t {
   add,
   compare_set,
   erase,
+  wait_any,
+  erase_prefix,
+  barrier,
+  join,
+  leave,
   // replies
   value = 64,  ///< the result
   timeout,     ///< the call's deadline passed: the missing keys
+  late,        ///< TimeoutError with this text
   argument,    ///< ArgumentError with this text
   refused,     ///< CommError with this text
 };
@@ -40,7 +46,7 @@ struct Frame {
   size_t size = 0;  ///< bytes of header and body together
 };
 
-enum class ParseState { complete, incomplete, malformed };
+enum class ParseState { complete, incomplete, malformed, forged };
 
 /// The frame at the front of `bytes`; `frame.body` points into them.
 ParseState parse_frame(std::string_view bytes, Frame& frame);
@@ -51,8 +57,8 @@ struct Request {
   FrameKind kind = FrameKind::get;
   uint64_t id = 0;
   uint64_t acknowledged = 0;  ///< replies to requests below this id have arrived
-  uint64_t timeout_us = 0;    ///< for get and wait
-  int64_t amount = 0;         ///< for add
+  uint64_t timeout_us = 0;    ///< for get, wait, wait_any, barrier; join: the longest silence
+  int64_t amount = 0;         ///< for add; barrier: how many arrive
   std::vector<std::string> strings = {};
 };
 
@@ -61,7 +67,7 @@ std::string make_request(const Request& request);
 /// The request in `frame`, or nothing where kind, number or sizes of its strings are not allowed.
 std::optional<Request> parse_request(const Frame& frame);
 
-/// Whether the request changes the store, so that doing it twice would show.
+/// Whether the request is done at once and changes the store, so that doing it twice would show.
 bool changes_store(FrameKind kind);
 
 /// Strings one after the other, each behind its length (u32).

@@ -1,5 +1,3 @@
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <pthread.h>
 #include <signal.h>
 #include <sys/epoll.h>
@@ -7,10 +5,12 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <exception>
 #include <map>
+#include <memory>
 #include <mutex>
 #include <set>
 #include <thread>
@@ -18,6 +18,8 @@
 
 #include <weft/core/base/check.hpp>
 #include <weft/dist/store/auth.hpp>
+#include <weft/dist/store/channel.hpp>
+#include <weft/dist/store/handshake.hpp>
 #include <weft/dist/store/local_socket.hpp>
 #include <weft/dist/store/service.hpp>
 #include <weft/dist/store/socket.hpp>
@@ -33,20 +35,27 @@ namespace {
 constexpr size_t kMaxUnproven = 64;       // connections still in the handshake; more wait in line
 constexpr size_t kMaxUnsent = 16u << 20;  // bytes of replies before a slow reader is left unread
 constexpr double kAcceptPause = 0.2;      // seconds without descriptors before accepting again
+constexpr size_t kMaxReported = 256;      // different problems that are reported
 constexpr uint64_t kListener = 0;         // epoll tags; connections count from 2
 constexpr uint64_t kWakeup = 1;
 
-enum class Phase { hello, proof, open };
-
 struct Connection {
   Fd fd;
-  Phase phase = Phase::hello;
-  TimePoint deadline;  // of the handshake
+  TimePoint deadline;                          // of the handshake
+  std::unique_ptr<ServerHandshake> handshake;  // until it is done
+  FrameChannel channel;
   std::string peer;
-  std::string hello, challenge, client;
   std::string in, out;
-  size_t sent = 0;  // bytes of `out` that are gone
+  size_t sent = 0;      // bytes of `out` that are gone
+  bool ending = false;  // closed once `out` is sent
   uint32_t interest = EPOLLIN;
+};
+
+/// What other threads leave for the server's thread.
+struct Message {
+  enum class Kind { publish, delete_prefix, set_epoch } kind;
+  std::string key = {}, value = {};
+  int epoch = 0;
 };
 
 }  // namespace
@@ -64,10 +73,14 @@ struct StoreServer::Impl {
 
   std::mutex mutex;  // guards what other threads leave for the server's thread
   bool stopping = false;
-  std::vector<std::pair<std::string, std::string>> published;
+  std::vector<Message> messages;
 
   // The server's thread alone:
-  StoreService service{[this](uint64_t id, std::string frame) { queue(id, std::move(frame)); }};
+  StoreService service{{.send = [this](uint64_t id, std::string frame) { queue(id, frame); },
+                        .on_gone = options.on_gone},
+                       to_duration(options.reconnect_grace)};
+  int epoch = -1;
+  std::set<std::string> reported;  // problems, each of which is reported once
   uint64_t next_connection = 2;
   std::map<uint64_t, Connection> connections;
   std::set<uint64_t> unproven;
@@ -80,17 +93,21 @@ struct StoreServer::Impl {
   void turn();
   int timeout() const;
   void take_messages();
+  void post(Message message);
+  void take(const Message& message);
   void set_accepting(bool on);
   bool admit(int fd);
+  RefusalReason check_client(const Hello& hello) const;
   void accept_all();
   void on_event(uint64_t id, uint32_t events);
   void read(uint64_t id);
-  bool advance_handshake(uint64_t id, Connection& connection);
+  void advance_handshake(uint64_t id, Connection& connection);
   void serve_frames(uint64_t id, Connection& connection);
-  void queue(uint64_t id, std::string frame);
+  void queue(uint64_t id, std::string_view frame);
   void flush(uint64_t id);
   void guarded(uint64_t id, void (Impl::*action)(uint64_t));
   void close(uint64_t id, std::string_view why);
+  void report_drop(const Connection& connection, std::string_view why);
   void expire_handshakes();
   void watch(int fd, uint64_t tag, uint32_t events, int operation);
   void report(std::string_view text) const {
@@ -140,11 +157,26 @@ void StoreServer::publish(std::string_view key, std::string_view value) {
              !key.empty() && key.size() <= kMaxStoreKey && value.size() <= kMaxStoreValue,
              "store: publish: a key of {} and a value of {} bytes; allowed are 1 to {} and {}",
              key.size(), value.size(), kMaxStoreKey, kMaxStoreValue);
+  impl_->post(
+      {.kind = Message::Kind::publish, .key = std::string(key), .value = std::string(value)});
+}
+
+void StoreServer::delete_prefix(std::string_view prefix) {
+  WEFT_CHECK(ArgumentError, !prefix.empty(), "store: delete_prefix: the prefix is empty");
+  impl_->post({.kind = Message::Kind::delete_prefix, .key = std::string(prefix)});
+}
+
+void StoreServer::set_epoch(int epoch) {
+  WEFT_CHECK(ArgumentError, epoch >= 0, "store: epoch {}; attempts count from 0", epoch);
+  impl_->post({.kind = Message::Kind::set_epoch, .epoch = epoch});
+}
+
+void StoreServer::Impl::post(Message message) {
   {
-    const std::lock_guard lock(impl_->mutex);
-    impl_->published.emplace_back(key, value);
+    const std::lock_guard lock(mutex);
+    messages.push_back(std::move(message));
   }
-  eventfd_write(impl_->wakeup.get(), 1);
+  eventfd_write(wakeup.get(), 1);
 }
 
 void StoreServer::Impl::watch(int fd, uint64_t tag, uint32_t events, int operation) {
@@ -227,12 +259,28 @@ void StoreServer::Impl::guarded(uint64_t id, void (Impl::*action)(uint64_t)) {
 void StoreServer::Impl::take_messages() {
   eventfd_t count = 0;
   eventfd_read(wakeup.get(), &count);
-  std::vector<std::pair<std::string, std::string>> messages;
+  std::vector<Message> taken;
   {
     const std::lock_guard lock(mutex);
-    messages.swap(published);
+    taken.swap(messages);
   }
-  for (const auto& [key, value] : messages) service.publish(key, value);
+  for (const Message& message : taken) {
+    try {
+      take(message);
+    } catch (const std::exception& error) {  // the store is full
+      report(error.what());
+    }
+  }
+}
+
+void StoreServer::Impl::take(const Message& message) {
+  switch (message.kind) {
+    case Message::Kind::publish: return service.publish(message.key, message.value);
+    case Message::Kind::delete_prefix: return service.delete_prefix(message.key);
+    case Message::Kind::set_epoch: break;
+  }
+  epoch = std::max(epoch, message.epoch);
+  for (const uint64_t id : service.end_epochs_below(epoch)) close(id, "");
 }
 
 void StoreServer::Impl::set_accepting(bool on) {
@@ -245,8 +293,7 @@ void StoreServer::Impl::set_accepting(bool on) {
 /// Sets up a new connection; false where its user is another one.
 bool StoreServer::Impl::admit(int fd) {
   if (!is_local(options.address)) {
-    const int on = 1;
-    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    set_tcp_options(fd);
     return true;
   }
   const std::string refusal = refuse_peer(fd);
@@ -274,6 +321,9 @@ void StoreServer::Impl::accept_all() {
                                                 : peer_name(fd.get());
     connection.fd = std::move(fd);
     connection.deadline = deadline_after(options.handshake_timeout);
+    connection.handshake = std::make_unique<ServerHandshake>(
+        secret, !is_local(options.address),
+        [this](const Hello& hello) { return check_client(hello); });
     unproven.insert(id);
   }
   set_accepting(false);  // the rest waits until a handshake ends
@@ -283,37 +333,47 @@ void StoreServer::Impl::read(uint64_t id) {
   Connection& connection = connections.at(id);
   const IoResult result = receive_some(connection.fd.get(), connection.in, Clock::now());
   if (result == IoResult::closed) return close(id, "");
-  if (connection.phase != Phase::open && !advance_handshake(id, connection)) return;
-  if (connection.phase == Phase::open) serve_frames(id, connection);
+  if (connection.handshake) advance_handshake(id, connection);
+  // A failed handshake may have closed it.
+  if (const auto still = connections.find(id); still != connections.end())
+    if (!still->second.handshake) serve_frames(id, still->second);
 }
 
-bool StoreServer::Impl::advance_handshake(uint64_t id, Connection& connection) {
-  if (connection.phase == Phase::hello && connection.in.size() >= kHelloSize) {
-    connection.hello = connection.in.substr(0, kHelloSize);
-    connection.in.erase(0, kHelloSize);
-    const auto hello = check_hello(secret, connection.hello);
-    if (!hello) {
-      close(id, "it does not know the job's token");
-      return false;
-    }
-    connection.client = hello->client_id;
-    if (hello->rank >= 0) connection.peer += fmt::format(" (rank {})", hello->rank);
-    connection.challenge = make_challenge(secret, connection.hello);
-    connection.phase = Phase::proof;
-    queue(id, connection.challenge);
+/// Whether a client that knows the secret belongs here.
+RefusalReason StoreServer::Impl::check_client(const Hello& hello) const {
+  const std::string none = job_digest("");
+  const std::string own = job_digest(options.job_id);
+  if (hello.job != none && own != none && hello.job != own)
+    return {.code = Refusal::other_job, .epoch = epoch};
+  if (hello.epoch >= 0 && hello.epoch < epoch) return {.code = Refusal::old_epoch, .epoch = epoch};
+  if (hello.returning && !service.knows(hello.client_id))
+    return {.code = Refusal::unknown_client, .epoch = epoch};
+  return {};
+}
+
+void StoreServer::Impl::advance_handshake(uint64_t id, Connection& connection) {
+  if (connection.ending) return;
+  ServerHandshake& handshake = *connection.handshake;
+  const auto state = handshake.advance(connection.in, connection.out);
+  const Hello& hello = handshake.hello();
+  if (hello.rank >= 0 && state != ServerHandshake::State::open && !connection.peer.ends_with(')'))
+    connection.peer += fmt::format(" (rank {})", hello.rank);
+  if (!connection.out.empty()) unflushed.insert(id);
+  if (state == ServerHandshake::State::failed) {
+    if (connection.out.empty()) return close(id, handshake.problem());
+    report_drop(connection, handshake.problem());
+    connection.ending = true;  // its refusal has to be sent
+    return;
   }
-  if (connection.phase == Phase::proof && connection.in.size() >= kProofSize) {
-    const std::string_view proof = std::string_view(connection.in).substr(0, kProofSize);
-    if (!check_proof(secret, connection.hello, connection.challenge, proof)) {
-      close(id, "its proof of the token is wrong");
-      return false;
-    }
-    connection.in.erase(0, kProofSize);
-    connection.phase = Phase::open;
-    unproven.erase(id);
-    set_accepting(true);
-  }
-  return true;
+  if (state != ServerHandshake::State::open) return;
+  connection.channel = handshake.make_channel();
+  service.connected(
+      id,
+      {.id = hello.client_id, .peer = connection.peer, .rank = hello.rank, .epoch = hello.epoch},
+      Clock::now());
+  connection.handshake.reset();
+  unproven.erase(id);
+  set_accepting(true);
 }
 
 void StoreServer::Impl::serve_frames(uint64_t id, Connection& connection) {
@@ -323,22 +383,25 @@ void StoreServer::Impl::serve_frames(uint64_t id, Connection& connection) {
   // A client that asks faster than it reads waits; flush() comes back to the rest.
   while (connection.out.size() - connection.sent <= kMaxUnsent) {
     Frame frame;
-    const ParseState state = parse_frame(bytes.substr(done), frame);
+    size_t size = 0;
+    const ParseState state = connection.channel.open(bytes.substr(done), frame, size);
     if (state == ParseState::incomplete) break;
+    if (state == ParseState::forged)
+      return close(id, "it sent a frame that was changed, repeated or out of order");
     const auto request =
         state == ParseState::complete ? parse_request(frame) : std::optional<Request>();
-    if (!request) {
-      return close(id, "it sent a malformed frame");
-    }
-    done += frame.size;
-    service.handle(id, connection.client, *request, now);
+    if (!request) return close(id, "it sent a malformed frame");
+    done += size;
+    service.handle(id, *request, now);
   }
   connection.in.erase(0, done);
   if (connection.in.empty()) std::string().swap(connection.in);
 }
 
-void StoreServer::Impl::queue(uint64_t id, std::string frame) {
-  connections.at(id).out += frame;
+void StoreServer::Impl::queue(uint64_t id, std::string_view frame) {
+  const auto found = connections.find(id);
+  if (found == connections.end()) return;
+  found->second.channel.seal(found->second.out, frame);
   unflushed.insert(id);
 }
 
@@ -358,6 +421,7 @@ void StoreServer::Impl::flush(uint64_t id) {
   }
   const size_t left = connection.out.size() - connection.sent;
   if (left == 0) {
+    if (connection.ending) return close(id, "");
     std::string().swap(connection.out);
     connection.sent = 0;
   }
@@ -367,18 +431,27 @@ void StoreServer::Impl::flush(uint64_t id) {
     watch(connection.fd.get(), id, interest, EPOLL_CTL_MOD);
     connection.interest = interest;
   }
-  if (connection.phase == Phase::open && !connection.in.empty() && left <= kMaxUnsent)
+  if (!connection.handshake && !connection.in.empty() && left <= kMaxUnsent)
     serve_frames(id, connection);
 }
 
 void StoreServer::Impl::close(uint64_t id, std::string_view why) {
   const auto found = connections.find(id);
-  if (!why.empty())
-    report(fmt::format("store: dropped the connection from {}: {}", found->second.peer, why));
-  service.forget(id);
+  if (!why.empty()) report_drop(found->second, why);
+  service.disconnected(id, Clock::now());
   unproven.erase(id);
   connections.erase(found);
   set_accepting(true);
+}
+
+/// A peer that comes back and fails again in the same way is reported once.
+void StoreServer::Impl::report_drop(const Connection& connection, std::string_view why) {
+  const std::string& peer = connection.peer;
+  const size_t colon = peer.rfind(':'), rank = peer.find(" (");
+  std::string who = peer.substr(0, colon);
+  if (rank != std::string::npos) who += peer.substr(rank);
+  if (reported.size() >= kMaxReported || !reported.insert(who.append(why)).second) return;
+  report(fmt::format("store: dropped the connection from {}: {}", peer, why));
 }
 
 void StoreServer::Impl::expire_handshakes() {

@@ -78,11 +78,11 @@ void Fd::reset() noexcept {
   if (fd_ >= 0) ::close(std::exchange(fd_, -1));
 }
 
-bool wait_ready(int fd, short events, TimePoint deadline) {
+bool wait_ready(int fd, short events, TimePoint deadline, int wakeup) {
   for (;;) {
-    pollfd entry{fd, events, 0};
-    const int count = ::poll(&entry, 1, poll_timeout(deadline));
-    if (count > 0) return true;
+    pollfd entries[2] = {{fd, events, 0}, {wakeup, POLLIN, 0}};  // poll skips a negative one
+    const int count = ::poll(entries, 2, poll_timeout(deadline));
+    if (count > 0) return entries[0].revents != 0;
     if (count == 0 && Clock::now() >= deadline) return false;
     if (count < 0 && errno != EINTR) fail<IoError>("store: poll: {}", std::strerror(errno));
   }
@@ -102,7 +102,7 @@ IoResult send_all(int fd, std::string_view bytes, TimePoint deadline) {
   return IoResult::done;
 }
 
-IoResult receive_some(int fd, std::string& bytes, TimePoint deadline) {
+IoResult receive_some(int fd, std::string& bytes, TimePoint deadline, int wakeup) {
   constexpr size_t kChunk = 64 * 1024;
   const size_t before = bytes.size();
   bytes.resize(before + kChunk);
@@ -113,7 +113,7 @@ IoResult receive_some(int fd, std::string& bytes, TimePoint deadline) {
       return IoResult::done;
     }
     const bool would_block = got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK);
-    if (would_block && wait_ready(fd, POLLIN, deadline)) continue;
+    if (would_block && wait_ready(fd, POLLIN, deadline, wakeup)) continue;
     if (got < 0 && errno == EINTR) continue;
     bytes.resize(before);
     return would_block ? IoResult::timed_out : IoResult::closed;
@@ -133,6 +133,18 @@ IoResult receive_exactly(int fd, size_t count, std::string& bytes, TimePoint dea
     }
   }
   return IoResult::done;
+}
+
+void set_tcp_options(int fd) {
+  const auto set = [fd](int level, int name, int value) {
+    ::setsockopt(fd, level, name, &value, sizeof value);
+  };
+  set(IPPROTO_TCP, TCP_NODELAY, 1);
+  set(SOL_SOCKET, SO_KEEPALIVE, 1);
+  set(IPPROTO_TCP, TCP_KEEPIDLE, 2);   // seconds without data before the first probe
+  set(IPPROTO_TCP, TCP_KEEPINTVL, 2);  // seconds between probes
+  set(IPPROTO_TCP, TCP_KEEPCNT, 4);
+  set(IPPROTO_TCP, TCP_USER_TIMEOUT, 10'000);  // milliseconds that sent data may stay unanswered
 }
 
 Fd listen_on(const std::string& address, int& port) {
@@ -179,8 +191,7 @@ Fd connect_to(const std::string& host, int port, TimePoint deadline, std::string
       if (code == 0 && is_own_peer(fd.get())) code = ECONNREFUSED;
     }
     if (code == 0) {
-      const int on = 1;
-      ::setsockopt(fd.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+      set_tcp_options(fd.get());
       return fd;
     }
     error = std::strerror(code);

@@ -28,8 +28,9 @@ class Fd {
 
 enum class IoResult { done, timed_out, closed };
 
-/// Waits until `fd` has one of the poll events; false where the deadline passes first.
-bool wait_ready(int fd, short events, TimePoint deadline);
+/// Waits until `fd` has one of the poll events; false where the deadline passes, or `wakeup`
+/// (optional) becomes readable, first.
+bool wait_ready(int fd, short events, TimePoint deadline, int wakeup = -1);
 
 /// Sends all of `bytes`.
 IoResult send_all(int fd, std::string_view bytes, TimePoint deadline);
@@ -37,8 +38,13 @@ IoResult send_all(int fd, std::string_view bytes, TimePoint deadline);
 /// Receives exactly `count` bytes.
 IoResult receive_exactly(int fd, size_t count, std::string& bytes, TimePoint deadline);
 
-/// Receives what is there, at least one byte, at the end of `bytes`.
-IoResult receive_some(int fd, std::string& bytes, TimePoint deadline);
+/// Receives what is there, at least one byte, at the end of `bytes`; `timed_out` also where the
+/// descriptor `wakeup` (optional) becomes readable first.
+IoResult receive_some(int fd, std::string& bytes, TimePoint deadline, int wakeup = -1);
+
+/// Small messages at once; a peer that answers nothing for 10 s, not even the system's own probes,
+/// counts as gone.
+void set_tcp_options(int fd);
 
 /// A listening socket on exactly `address`; `port` 0 becomes the port that it got.
 /// Throws ArgumentError for a wildcard or no address, IoError where it cannot be bound.

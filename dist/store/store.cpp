@@ -3,10 +3,12 @@
 #include <chrono>
 #include <cmath>
 #include <condition_variable>
+#include <map>
 #include <mutex>
 #include <utility>
 
 #include <weft/core/base/check.hpp>
+#include <weft/dist/store/barriers.hpp>
 #include <weft/dist/store/clock.hpp>
 #include <weft/dist/store/table.hpp>
 
@@ -87,10 +89,50 @@ bool Store::delete_key(std::string_view key, double timeout) {
   return do_delete(key, resolve(timeout));
 }
 
+size_t Store::wait_any(const std::vector<std::string>& keys, double timeout) {
+  WEFT_CHECK(ArgumentError, !keys.empty(), "store: wait_any: no keys");
+  check_keys("wait_any", keys);
+  return do_wait_any(keys, resolve(timeout));
+}
+
+int64_t Store::delete_prefix(std::string_view prefix, double timeout) {
+  check_key("delete_prefix", prefix);
+  return do_delete_prefix(prefix, resolve(timeout));
+}
+
+void Store::barrier(std::string_view name, int64_t count, double timeout) {
+  check_key("barrier", name);
+  WEFT_CHECK(ArgumentError, count >= 1, "store: barrier '{}' of {}; the count starts at 1", name,
+             count);
+  do_barrier(name, count, resolve(timeout));
+}
+
+void Store::join(std::string_view member, const MemberOptions& options, double timeout) {
+  check_key("join", member_key(member));
+  check_value("join", member, options.detail);
+  WEFT_CHECK(ArgumentError, options.interval > 0 && options.limit > options.interval,
+             "store: join as '{}': a sign of life every {} s, silence of at most {} s; both have "
+             "to be above 0, the second above the first",
+             member, options.interval, options.limit);
+  do_join(member, options, resolve(timeout));
+}
+
+void Store::leave(double timeout) { do_leave(resolve(timeout)); }
+
+double Store::seconds_since_contact() const { return do_seconds_since_contact(); }
+
+std::string member_key(std::string_view member) { return fmt::format("member/{}", member); }
+std::string gone_key(std::string_view member) { return fmt::format("gone/{}", member); }
+std::string left_key(std::string_view member) { return fmt::format("left/{}", member); }
+
 struct InProcessStore::Impl {
   std::mutex mutex;
   std::condition_variable changed;
   detail::StoreTable table;
+  detail::StoreBarriers barriers;
+  uint64_t next_call = 1;                        // of barriers
+  std::map<uint64_t, std::string> barrier_ends;  // calls that are over: the error, or nothing
+  std::string member;
 
   /// Waits until all of `keys` exist; the lock is the caller's.
   void wait_for(std::unique_lock<std::mutex>& lock, const char* call,
@@ -147,6 +189,65 @@ bool InProcessStore::do_delete(std::string_view key, double) {
   return impl_->table.erase(key);
 }
 
+size_t InProcessStore::do_wait_any(const std::vector<std::string>& keys, double timeout) {
+  std::unique_lock lock(impl_->mutex);
+  size_t first = 0;
+  const auto there = [&] {
+    for (first = 0; first < keys.size(); ++first)
+      if (impl_->table.find(keys[first]) != nullptr) return true;
+    return false;
+  };
+  if (!impl_->changed.wait_until(lock, detail::deadline_after(timeout), there))
+    throw TimeoutError(detail::timeout_text("wait_any", keys, timeout));
+  return first;
+}
+
+int64_t InProcessStore::do_delete_prefix(std::string_view prefix, double) {
+  const std::lock_guard lock(impl_->mutex);
+  return impl_->table.erase_prefix(prefix);
+}
+
+void InProcessStore::do_barrier(std::string_view name, int64_t count, double timeout) {
+  std::unique_lock lock(impl_->mutex);
+  const uint64_t id = impl_->next_call++;
+  const detail::TimePoint start = detail::Clock::now();
+  const detail::TimePoint deadline = start + detail::to_duration(timeout);
+  auto& ends = impl_->barrier_ends;
+  const auto released = impl_->barriers.arrive(
+      std::string(name), count, {.client = {}, .request = id},
+      {.connection = 0, .label = fmt::format("call {}", id), .start = start, .deadline = deadline});
+  for (const auto& [caller, arrival] : released) ends[caller.request] = "";
+  impl_->changed.notify_all();
+  while (!impl_->changed.wait_until(lock, deadline, [&] { return ends.contains(id); }))
+    for (const auto& late : impl_->barriers.expire(detail::Clock::now()))
+      ends[late.caller.request] = late.text;
+  const std::string error = ends.extract(id).mapped();
+  if (!error.empty()) throw TimeoutError(error);
+}
+
+// Nobody outside could miss a member of this process: joining only sets the keys.
+void InProcessStore::do_join(std::string_view member, const MemberOptions& options, double) {
+  const std::lock_guard lock(impl_->mutex);
+  WEFT_CHECK(ArgumentError, impl_->member.empty(),
+             "store: join as '{}': this process has joined already", member);
+  impl_->member = member;
+  impl_->table.erase(left_key(member));
+  impl_->table.set_own(member_key(member), options.detail);
+  impl_->changed.notify_all();
+}
+
+void InProcessStore::do_leave(double) {
+  const std::lock_guard lock(impl_->mutex);
+  WEFT_CHECK(ArgumentError, !impl_->member.empty(), "store: leave: this process has not joined");
+  const std::string member = std::exchange(impl_->member, {});
+  const std::string* detail = impl_->table.find(member_key(member));
+  impl_->table.set_own(left_key(member), detail == nullptr ? "" : std::string(*detail));
+  impl_->table.erase(member_key(member));
+  impl_->changed.notify_all();
+}
+
+double InProcessStore::do_seconds_since_contact() const { return 0; }
+
 PrefixStore::PrefixStore(std::string prefix, std::shared_ptr<Store> inner)
     : Store(inner ? inner->default_timeout() : 0.0),
       prefix_(std::move(prefix)),
@@ -191,5 +292,20 @@ std::string PrefixStore::do_compare_set(std::string_view key, std::string_view e
 bool PrefixStore::do_delete(std::string_view key, double timeout) {
   return inner_->delete_key(full(key), timeout);
 }
+
+size_t PrefixStore::do_wait_any(const std::vector<std::string>& keys, double timeout) {
+  return inner_->wait_any(full(keys), timeout);
+}
+int64_t PrefixStore::do_delete_prefix(std::string_view prefix, double timeout) {
+  return inner_->delete_prefix(full(prefix), timeout);
+}
+void PrefixStore::do_barrier(std::string_view name, int64_t count, double timeout) {
+  inner_->barrier(full(name), count, timeout);
+}
+void PrefixStore::do_join(std::string_view member, const MemberOptions& options, double timeout) {
+  inner_->join(member, options, timeout);
+}
+void PrefixStore::do_leave(double timeout) { inner_->leave(timeout); }
+double PrefixStore::do_seconds_since_contact() const { return inner_->seconds_since_contact(); }
 
 }  // namespace weft::inline v0::dist

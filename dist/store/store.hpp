@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -18,6 +19,26 @@ inline constexpr size_t kMaxStoreKeys = 64 * 1024;   ///< keys in one store
 inline constexpr size_t kMaxStoreBytes = 256 << 20;  ///< bytes of all keys and values of one store
 inline constexpr size_t kMaxStoreWait = 1024;        ///< keys that one wait() may name
 inline constexpr double kStoreTimeout = 120.0;       ///< seconds; WEFT_JOIN_TIMEOUT's default
+
+/// How a member of the job shows that it is alive; see Store::join.
+struct MemberOptions {
+  double interval = 2.0;  ///< seconds between its signs of life
+  double limit = 10.0;  ///< seconds of silence after which it counts as gone, and the store as lost
+  std::string detail = {};  ///< (optional) the value of its member_key(): host, address, …
+  /// (optional) told once, on a thread of the store's, that the store could not be reached for
+  /// `limit` seconds, or that the store gave this member up; must not throw, nor destroy the store
+  std::function<void(std::string_view why)> on_lost = nullptr;
+};
+
+/// The key that exists while `member` has joined; the value is its MemberOptions::detail.
+WEFT_API std::string member_key(std::string_view member);
+
+/// The key that the store sets when `member` is gone without having left; the value is the reason,
+/// as one line of text.
+WEFT_API std::string gone_key(std::string_view member);
+
+/// The key that the store sets when `member` has left.
+WEFT_API std::string left_key(std::string_view member);
 
 /// The store, whatever carries it. Keys are non-empty, values any bytes. Every call has a timeout
 /// in seconds (negative: `default_timeout()`) and throws TimeoutError, naming the keys and the time
@@ -55,6 +76,32 @@ class WEFT_API Store {
   /// Removes `key`; whether it existed.
   bool delete_key(std::string_view key, double timeout = -1);
 
+  /// Waits until one of `keys` exists; the index of the first one that does. Throws ArgumentError
+  /// where there are none.
+  size_t wait_any(const std::vector<std::string>& keys, double timeout = -1);
+
+  /// Removes all keys that begin with `prefix`, which must not be empty; how many there were.
+  int64_t delete_prefix(std::string_view prefix, double timeout = -1);
+
+  /// Waits until `count` calls with this name have arrived. All are let go together, and the name
+  /// is free for the next time. A call that is repeated as its connection broke arrives once; one
+  /// whose timeout runs out has not arrived. Throws ArgumentError where others gave another count.
+  void barrier(std::string_view name, int64_t count, double timeout = -1);
+
+  /// Joins the job as `member`: sets member_key(member), and from then on a thread of the store's
+  /// shows every `interval` seconds that this process is alive. Where it is silent for `limit`
+  /// seconds, or its connection closes and does not come back, the store sets gone_key(member) and
+  /// takes no changes from it any more. One store object is one member.
+  /// Throws ArgumentError where another process has joined under that name, or this one has joined.
+  void join(std::string_view member, const MemberOptions& options = {}, double timeout = -1);
+
+  /// Leaves in order: sets left_key(member) in the place of member_key(member). Throws
+  /// ArgumentError where this store has not joined.
+  void leave(double timeout = -1);
+
+  /// Seconds since the store last answered this process; 0 where it is in this process.
+  double seconds_since_contact() const;
+
   /// Seconds that a call waits where it is given no timeout.
   double default_timeout() const noexcept { return default_timeout_; }
 
@@ -71,6 +118,12 @@ class WEFT_API Store {
   virtual std::string do_compare_set(std::string_view key, std::string_view expected,
                                      std::string_view desired, double timeout) = 0;
   virtual bool do_delete(std::string_view key, double timeout) = 0;
+  virtual size_t do_wait_any(const std::vector<std::string>& keys, double timeout) = 0;
+  virtual int64_t do_delete_prefix(std::string_view prefix, double timeout) = 0;
+  virtual void do_barrier(std::string_view name, int64_t count, double timeout) = 0;
+  virtual void do_join(std::string_view member, const MemberOptions& options, double timeout) = 0;
+  virtual void do_leave(double timeout) = 0;
+  virtual double do_seconds_since_contact() const = 0;
 
  private:
   double resolve(double timeout) const;
@@ -94,12 +147,18 @@ class WEFT_API InProcessStore final : public Store {
   std::string do_compare_set(std::string_view key, std::string_view expected,
                              std::string_view desired, double timeout) override;
   bool do_delete(std::string_view key, double timeout) override;
+  size_t do_wait_any(const std::vector<std::string>& keys, double timeout) override;
+  int64_t do_delete_prefix(std::string_view prefix, double timeout) override;
+  void do_barrier(std::string_view name, int64_t count, double timeout) override;
+  void do_join(std::string_view member, const MemberOptions& options, double timeout) override;
+  void do_leave(double timeout) override;
+  double do_seconds_since_contact() const override;
 
   std::unique_ptr<Impl> impl_;
 };
 
 /// Another store seen through a prefix: `key` is `prefix/key` there. Gives each group its own
-/// names.
+/// names. Members are the whole job's: join() and leave() pass through, their keys get no prefix.
 class WEFT_API PrefixStore final : public Store {
  public:
   /// Throws ArgumentError where `inner` is null or `prefix` is empty.
@@ -120,6 +179,12 @@ class WEFT_API PrefixStore final : public Store {
   std::string do_compare_set(std::string_view key, std::string_view expected,
                              std::string_view desired, double timeout) override;
   bool do_delete(std::string_view key, double timeout) override;
+  size_t do_wait_any(const std::vector<std::string>& keys, double timeout) override;
+  int64_t do_delete_prefix(std::string_view prefix, double timeout) override;
+  void do_barrier(std::string_view name, int64_t count, double timeout) override;
+  void do_join(std::string_view member, const MemberOptions& options, double timeout) override;
+  void do_leave(double timeout) override;
+  double do_seconds_since_contact() const override;
 
   std::string prefix_;
   std::shared_ptr<Store> inner_;

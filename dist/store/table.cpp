@@ -1,6 +1,7 @@
 #include <weft/dist/store/table.hpp>
 
 #include <charconv>
+#include <utility>
 
 #include <weft/core/base/check.hpp>
 #include <weft/dist/store/store.hpp>
@@ -38,6 +39,12 @@ void StoreTable::set(std::string_view key, std::string_view value) {
   bytes_ = bytes;
 }
 
+void StoreTable::set_own(const std::string& key, std::string value) {
+  erase(key);
+  bytes_ += key.size() + value.size();
+  values_.emplace(key, std::move(value));
+}
+
 int64_t StoreTable::add(std::string_view key, int64_t amount) {
   int64_t count = 0;
   if (const std::string* old = find(key)) {
@@ -72,6 +79,14 @@ bool StoreTable::erase(std::string_view key) {
   bytes_ -= found->first.size() + found->second.size();
   values_.erase(found);
   return true;
+}
+
+int64_t StoreTable::erase_prefix(std::string_view prefix) {
+  return static_cast<int64_t>(std::erase_if(values_, [&](const auto& entry) {
+    if (!std::string_view(entry.first).starts_with(prefix)) return false;
+    bytes_ -= entry.first.size() + entry.second.size();
+    return true;
+  }));
 }
 
 std::string list_keys(const std::vector<std::string>& keys) {

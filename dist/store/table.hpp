@@ -21,12 +21,18 @@ class StoreTable {
   /// Throws CommError where the store is full.
   void set(std::string_view key, std::string_view value);
 
+  /// As set(), for the few keys of the store itself, which a full store takes as well.
+  void set_own(const std::string& key, std::string value);
+
   /// Throws ArgumentError where the value is no number or the sum overflows.
   int64_t add(std::string_view key, int64_t amount);
 
   std::string compare_set(std::string_view key, std::string_view expected,
                           std::string_view desired);
   bool erase(std::string_view key);
+
+  /// Removes the keys that begin with `prefix`; how many.
+  int64_t erase_prefix(std::string_view prefix);
 
  private:
   struct Hash {

@@ -81,12 +81,31 @@ void call_differently(const Group& group) {
     group.all_reduce(values);
 }
 
+/// Rank 1 takes 50 ms longer than the others before each collective.
+void be_slow(const Group& group) {
+  const Tensor values = full({100}, 1.0);
+  for (int i = 0; i < 10; ++i) {
+    if (group.rank() == 1) usleep(50'000);
+    group.all_reduce(values);
+  }
+  const std::vector<RankStatistics> all = group.statistics();
+  check(all.size() == static_cast<size_t>(group.size()), "statistics of every rank");
+  size_t slowest = 0;
+  for (size_t r = 0; r < all.size(); ++r) {
+    check(all[r].rank == static_cast<int>(r) && all[r].calls >= 10, "calls are counted");
+    if (all[r].last > all[slowest].last) slowest = r;
+  }
+  check(all[slowest].lateness_p50 > 0.02 && all[slowest].lateness_p99 < 60, "lateness");
+  say("slowest: rank " + std::to_string(slowest));
+}
+
 int run(const std::string& probe) {
   try {
     const Group group = init_process_group();
     if (probe == "everything") use_everything(group);
     if (probe == "reduce forever") reduce_forever(group);
     if (probe == "stay away") stay_away(group);
+    if (probe == "be slow") be_slow(group);
     if (probe == "call differently") call_differently(group);
     group.barrier();
     return 0;

@@ -22,8 +22,9 @@ using Changes = std::vector<std::pair<std::string, std::optional<std::string>>>;
 /// All of the job's variables unset, but for `set`.
 Changes only(const Changes& set) {
   Changes changes;
-  for (const char* name : {"WEFT_STORE", "WEFT_TOKEN", "WEFT_TOKEN_FILE", "MASTER_ADDR",
-                           "MASTER_PORT", "RANK", "WORLD_SIZE", "WEFT_JOIN_TIMEOUT"})
+  for (const char* name :
+       {"WEFT_STORE", "WEFT_TOKEN", "WEFT_TOKEN_FILE", "MASTER_ADDR", "MASTER_PORT", "RANK",
+        "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "WEFT_JOB_ID", "WEFT_JOIN_TIMEOUT"})
     changes.emplace_back(name, std::nullopt);
   changes.insert(changes.end(), set.begin(), set.end());
   return changes;
@@ -75,7 +76,7 @@ TEST_CASE("store from the environment: what is incomplete or contradictory is na
     const Environment environment(only(set));
     check_error<ArgumentError>(name, [] { connect_store_from_environment(); });
   };
-  fails("store_env_no_address", {{"WORLD_SIZE", "2"}});
+  fails("store_env_no_address", {{"WORLD_SIZE", "2"}, {"RANK", "0"}});
   fails("store_env_half", {{"MASTER_ADDR", "127.0.0.1"}});
   fails("store_env_other_half", {{"MASTER_PORT", "4711"}});
   fails("store_env_conflict", {{"WEFT_STORE", "tcp://127.0.0.1:4711"},
@@ -92,4 +93,34 @@ TEST_CASE("store from the environment: what is incomplete or contradictory is na
   const Environment environment(
       only({{"WEFT_STORE", "tcp://127.0.0.1:4711"}, {"WEFT_TOKEN_FILE", "/no/such/file"}}));
   check_error<IoError>("store_env_token_file", [] { connect_store_from_environment(); });
+}
+
+TEST_CASE(
+    "store from the environment: several hosts without a launcher need a secret and an address") {
+  const Changes mpi = {{"OMPI_COMM_WORLD_RANK", "1"},
+                       {"OMPI_COMM_WORLD_SIZE", "2"},
+                       {"OMPI_COMM_WORLD_LOCAL_RANK", "0"},
+                       {"OMPI_COMM_WORLD_LOCAL_SIZE", "1"},
+                       {"PMIX_NAMESPACE", "77"},
+                       {"PMIX_RANK", "1"}};
+  const auto fails = [&](const std::string& name, const Changes& more) {
+    Changes changes = only(mpi);
+    changes.insert(changes.end(), more.begin(), more.end());
+    const Environment environment(changes);
+    check_error<ArgumentError>(name, [] { connect_store_from_environment(); });
+  };
+  fails("store_env_mpi_no_host", {});
+  fails("store_env_mpi_no_token", {{"MASTER_ADDR", "127.0.0.1"}});
+  // Variables set by hand whose ranks may be elsewhere.
+  const Environment environment(only({{"RANK", "1"},
+                                      {"WORLD_SIZE", "2"},
+                                      {"MASTER_ADDR", "198.51.100.1"},
+                                      {"MASTER_PORT", "4711"}}));
+  check_error<ArgumentError>("store_env_hand_no_token", [] { connect_store_from_environment(); });
+}
+
+TEST_CASE("store from the environment: a process alone needs no secret, whatever torchrun set") {
+  const Environment environment(only(
+      {{"RANK", "0"}, {"WORLD_SIZE", "1"}, {"MASTER_ADDR", "127.0.0.1"}, {"MASTER_PORT", "4711"}}));
+  connect_store_from_environment()->set("k", "v");
 }

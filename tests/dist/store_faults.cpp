@@ -280,6 +280,30 @@ TEST_CASE("F07 store: connections that are reset or closed at any byte count eve
   CHECK(right > 150 * 15);
 }
 
+TEST_CASE("F08 store: damaged, missing and repeated bytes are never taken for data") {
+  int right = 0, errors = 0;
+  play_schedules(
+      200,
+      [](uint64_t seed) {
+        return [seed](int n, Direction direction) {
+          std::mt19937_64 random(seed * 16 + static_cast<uint64_t>(n));
+          FlowPlan plan;
+          if (n > 0 || direction != static_cast<Direction>(random() % 2)) return plan;
+          const size_t at = random() % 1500;
+          plan.count = 1 + random() % 100;
+          switch (random() % 3) {
+            case 0: plan.corrupt_at = at; break;
+            case 1: plan.drop_at = at; break;
+            default: plan.replay_at = at;
+          }
+          return plan;
+        };
+      },
+      right, errors);
+  MESSAGE(right << " calls right, " << errors << " clean errors");
+  CHECK(right > 200 * 5);
+}
+
 TEST_CASE("F07 store: a reset in the middle of a wait is mended without its caller") {
   StoreServer server({.token = kToken});
   TcpStore direct({.port = server.port(), .token = kToken, .timeout = 10});

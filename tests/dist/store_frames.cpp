@@ -111,11 +111,15 @@ TEST_CASE("store handshake: HMAC-SHA256 is that of RFC 4231, test case 2") {
 TEST_CASE("store handshake: each message is bound to the token and to the ones before") {
   const std::string token = "0123456789abcdef", other = "0123456789abcdeg";
   const std::string id(kClientIdSize, 'c');
-  const std::string hello = make_hello(token, {.rank = 3, .client_id = id});
+  const std::string hello =
+      make_hello(token, {.rank = 3, .epoch = 2, .client_id = id, .returning = true});
   REQUIRE(hello.size() == kHelloSize);
   const auto parsed = check_hello(token, hello);
   REQUIRE(parsed);
   CHECK(parsed->rank == 3);
+  CHECK(parsed->epoch == 2);
+  CHECK(parsed->returning);
+  CHECK(parsed->job == job_digest(""));
   CHECK(parsed->client_id == id);
   CHECK_FALSE(check_hello(other, hello));
   for (size_t i = 0; i < hello.size(); ++i) {

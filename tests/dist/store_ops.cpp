@@ -17,33 +17,6 @@ using namespace weft;
 using namespace weft::dist;
 using namespace weft::test;
 
-namespace {
-
-/// Runs `test` on a fresh store of each kind.
-void on_each_store(const std::function<void(Store&)>& test) {
-  SUBCASE("in-process") {
-    InProcessStore store(5);
-    test(store);
-  }
-  SUBCASE("TCP") {
-    StoreServer server({.token = kToken});
-    TcpStore store({.port = server.port(), .token = kToken, .timeout = 5});
-    test(store);
-  }
-  SUBCASE("prefix over in-process") {
-    PrefixStore store("group 1", std::make_shared<InProcessStore>(5));
-    test(store);
-  }
-  SUBCASE("prefix over TCP") {
-    StoreServer server({.token = kToken});
-    PrefixStore store("a", std::make_shared<TcpStore>(TcpStoreOptions{
-                               .port = server.port(), .token = kToken, .timeout = 5}));
-    test(store);
-  }
-}
-
-}  // namespace
-
 TEST_CASE("store: set and get any bytes") {
   on_each_store([](Store& store) {
     store.set("key", "value");

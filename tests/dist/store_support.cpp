@@ -2,8 +2,11 @@
 
 #include <condition_variable>
 
+#include <weft/tests/support/temp_dir.hpp>
+
 namespace weft::test {
 
+using namespace weft::dist;
 using namespace weft::dist::detail;
 
 struct Reports::Shared {
@@ -36,6 +39,35 @@ size_t Reports::count() const {
   return shared_->lines.size();
 }
 
+void on_each_store(const std::function<void(Store&)>& test) {
+  SUBCASE("in-process") {
+    InProcessStore store(5);
+    test(store);
+  }
+  SUBCASE("TCP") {
+    StoreServer server({.token = kToken});
+    TcpStore store({.port = server.port(), .token = kToken, .timeout = 5});
+    test(store);
+  }
+  SUBCASE("Unix socket") {
+    const TempDir folder;
+    const std::string address = "unix:" + (folder / "weft/store-job").string();
+    StoreServer server({.address = address});
+    TcpStore store({.host = address, .timeout = 5});
+    test(store);
+  }
+  SUBCASE("prefix over in-process") {
+    PrefixStore store("group 1", std::make_shared<InProcessStore>(5));
+    test(store);
+  }
+  SUBCASE("prefix over TCP") {
+    StoreServer server({.token = kToken});
+    PrefixStore store("a", std::make_shared<TcpStore>(TcpStoreOptions{
+                               .port = server.port(), .token = kToken, .timeout = 5}));
+    test(store);
+  }
+}
+
 RawClient::RawClient(int port) {
   std::string error;
   fd_ = connect_to("127.0.0.1", port, deadline_after(10), error);
@@ -51,6 +83,8 @@ bool RawClient::handshake(const std::string& token, const std::string& client_id
   if (!challenge) return false;
   REQUIRE(check_challenge(token, hello, *challenge));
   send(make_proof(token, hello, *challenge));
+  const SessionKeys keys = derive_keys(token, hello, *challenge);
+  channel_ = FrameChannel(keys.client, keys.server);
   return true;
 }
 
@@ -61,19 +95,26 @@ std::optional<std::string> RawClient::receive(size_t count) {
   return bytes;
 }
 
+std::string RawClient::seal(const std::string& frame) {
+  std::string bytes;
+  channel_.seal(bytes, frame);
+  return bytes;
+}
+
+void RawClient::send_frame(const std::string& frame) { send(seal(frame)); }
+
 std::optional<std::pair<FrameKind, std::string>> RawClient::reply() {
   const auto header = receive(kFrameHeader);
   if (!header) return std::nullopt;
   // A header whose body is not there yet parses as incomplete, its size known.
   Frame frame;
   parse_frame(*header, frame);
-  std::string body;
-  if (frame.size > kFrameHeader) {
-    const auto rest = receive(frame.size - kFrameHeader);
-    if (!rest) return std::nullopt;
-    body = *rest;
-  }
-  return std::pair(frame.kind, body);
+  const auto rest = receive(frame.size - kFrameHeader + kTagSize);
+  if (!rest) return std::nullopt;
+  size_t size = 0;
+  const std::string bytes = *header + *rest;
+  REQUIRE(channel_.open(bytes, frame, size) == ParseState::complete);
+  return std::pair(frame.kind, std::string(frame.body));
 }
 
 bool RawClient::closed_silently() {

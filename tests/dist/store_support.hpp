@@ -13,6 +13,7 @@
 #include <vector>
 
 #include <weft/dist/store/auth.hpp>
+#include <weft/dist/store/channel.hpp>
 #include <weft/dist/store/frame.hpp>
 #include <weft/dist/store/socket.hpp>
 #include <weft/dist/store/tcp_store.hpp>
@@ -21,6 +22,9 @@
 namespace weft::test {
 
 inline const std::string kToken = "a token that only this test knows";
+
+/// Runs `test` on a fresh store of each kind, each in a subcase.
+void on_each_store(const std::function<void(dist::Store&)>& test);
 
 /// Collects what a server reports; `wait_for` blocks until a report contains the text.
 class Reports {
@@ -45,6 +49,10 @@ class RawClient {
   bool handshake(const std::string& token, const std::string& client_id);
   /// The next `count` bytes; nothing where the server closes first.
   std::optional<std::string> receive(size_t count);
+  /// Sends a frame as the handshake's keys say.
+  void send_frame(const std::string& frame);
+  /// The bytes of a frame, sealed as the next one, not sent.
+  std::string seal(const std::string& frame);
   /// The reply frame's kind and body; nothing where the server closes first.
   std::optional<std::pair<dist::detail::FrameKind, std::string>> reply();
   /// Whether the server closes the connection, within 10 s, without sending a byte.
@@ -53,6 +61,7 @@ class RawClient {
 
  private:
   dist::detail::Fd fd_;
+  dist::detail::FrameChannel channel_;
 };
 
 /// Seconds that `action` takes.

@@ -222,7 +222,7 @@ TEST_CASE("launcher: a stranger at the store is named at the end, the job goes o
   CHECK(result.exit_code == 0);
   CHECK(result.out.find("[0] answered\n") != std::string::npos);
   const auto own = own_lines(result.err);
-  REQUIRE(own.size() == 2);
+  REQUIRE(own.size() == 1);  // the same from each rank
   CHECK(compare_error_text("launcher_stranger", without_digits(own[0].substr(10))) == "");
 }
 

@@ -7,7 +7,7 @@
 //   long=N          a line of N bytes
 //   close=1         close that descriptor
 //   env=NAME        a line NAME=value
-//   fds             a line with the open descriptors
+//   fds             a line with the open descriptors, without that of the crash records
 //   pid             a line "pid N"
 //   ignore=NAME     ignore that signal
 //   block=NAME      block it, for `await`
@@ -29,6 +29,7 @@
 #include <set>
 #include <string>
 
+#include <weft/dist/store/place.hpp>
 #include <weft/dist/store/tcp_store.hpp>
 
 namespace {
@@ -71,6 +72,7 @@ void list_descriptors() {
     if (entry->d_name[0] != '.' && std::atoi(entry->d_name) != ::dirfd(folder))
       open.insert(std::atoi(entry->d_name));
   ::closedir(folder);
+  if (const char* crash = std::getenv("WEFT_CRASH_FD")) open.erase(std::atoi(crash));
   std::string text = "fds";
   for (const int fd : open) text += " " + std::to_string(fd);
   line(text);
@@ -148,7 +150,7 @@ void act(const std::string& verb, const std::string& value) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  const char* rank = std::getenv("RANK");
+  const std::string rank = std::to_string(weft::dist::place_from_environment().rank);
   bool mine = true;
   for (int i = 1; i < argc; ++i) {
     const std::string argument = argv[i];
@@ -160,7 +162,7 @@ int main(int argc, char** argv) {
     const std::string verb = argument.substr(0, equals);
     const std::string value = equals == std::string::npos ? "" : argument.substr(equals + 1);
     if (verb == "only")
-      mine = rank != nullptr && value == rank;
+      mine = value == rank;
     else if (verb == "all")
       mine = true;
     else if (mine)

@@ -81,7 +81,7 @@ TEST_CASE("launcher: timeouts by flag reach the ranks") {
   CHECK(result.out == "WEFT_COLLECTIVE_TIMEOUT=60\nWEFT_JOIN_TIMEOUT=7\n");
 }
 
-TEST_CASE("launcher: ranks inherit none of its descriptors, and the limit as it was") {
+TEST_CASE("launcher: ranks inherit the crash records of its descriptors, and the limit as it was") {
   // What the test itself was given beyond the standard streams passes through.
   const std::string without = run_process({kProbe, "fds"}).out;
   const auto result = launch({"-n", "3", kProbe, "fds"});
