@@ -25,6 +25,12 @@ constexpr Variable kVariables[] = {
     {"WEFT_COLLECTIVE_TIMEOUT", "seconds that a collective may wait for a rank (default: 600)"},
     {"WEFT_JOIN_TIMEOUT", "seconds that ranks may take to find each other (default: 120)"},
     {"WEFT_GRACE", "seconds between SIGTERM and SIGKILL (default: 10)"},
+    {"WEFT_HOME",
+     "folder of weft's own files, such as default_config.yaml (default: ~/.cache/weft)"},
+    {"XDG_CACHE_HOME",
+     "folder of caches: without WEFT_HOME, weft's own files are in its folder weft"},
+    {"WEFT_CONFIG_FILE",
+     "configuration file of the launcher; none: none at all (default: default_config.yaml)"},
     {"RANK", "this process's rank among all ranks"},
     {"LOCAL_RANK", "this process's rank on its host"},
     {"WORLD_SIZE", "number of ranks"},
@@ -51,6 +57,8 @@ constexpr Variable kVariables[] = {
     {"SLURM_STEP_NUM_NODES", "set by SLURM: hosts of the step; else SLURM_NNODES"},
     {"SLURM_STEP_TASKS_PER_NODE", "set by SLURM: ranks on each host; else SLURM_TASKS_PER_NODE"},
     {"SLURM_STEP_NODELIST", "set by SLURM: hosts of the step; else SLURM_JOB_NODELIST"},
+    {"NO_COLOR", "set: the launcher colours nothing unless it is told to (--color always)"},
+    {"TERM", "kind of terminal; on a dumb one the launcher colours nothing"},
     {"PATH", "folders where the launcher looks for a program that is named without a slash"},
 };
 
