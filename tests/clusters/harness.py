@@ -29,6 +29,8 @@ def check(condition, text, *programs):
 class Program:
     """A command that runs beside the case, its output kept."""
 
+    running = []  # those that a case which fails leaves to its runner
+
     def __init__(self, command, env=None, cwd=None, title=None):
         self.title = title or " ".join(command)[-200:]
         self.began = time.monotonic()
@@ -48,6 +50,7 @@ class Program:
         ]
         for reader in self.readers:
             reader.start()
+        Program.running.append(self)
 
     def read(self, name, stream):
         while True:
@@ -121,10 +124,19 @@ class Program:
     def seconds(self):
         return self.ended - self.began
 
+    def signal(self, number):
+        os.kill(self.pid, number)
+
     def kill(self):
-        if self.process.poll() is None:
-            os.killpg(self.pid, signal.SIGKILL)
-            self.process.wait()
+        """Ends it, with a chance to tidy up: an srun that is killed outright leaves its job."""
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            if self.process.poll() is not None:
+                return
+            try:
+                os.killpg(self.pid, number)
+                self.process.wait(20)
+            except subprocess.TimeoutExpired:
+                continue
 
 
 def run(command, limit=120.0, **options):
@@ -224,6 +236,9 @@ class Runner:
                 note = function(context)
             finally:
                 error = sys.exc_info()[0]
+                for program in Program.running:
+                    program.kill()
+                Program.running.clear()
                 try:
                     self.check_nothing_left(before, files)
                 except Failure as left:

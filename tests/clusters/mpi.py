@@ -14,7 +14,7 @@ import os
 
 from harness import Program, Suite, check, run
 from hosts import NETWORK
-from slurm import killed, trained
+from slurm import killed, reaches_accuracy, trained
 
 suite = Suite("mpi")
 
@@ -77,6 +77,11 @@ def launcher_each(context):
     return trained(context, [*on_hosts(context, "n1:1", "n2:1"), "-n", "2", "-x", "WEFT_TOKEN_FILE",
                              context.launcher, "-n", "2"], 4,
                    env={"WEFT_TOKEN_FILE": context.token_file()})
+
+
+@suite.case("mpirun -n 4 train_digits as it is reaches its accuracy")
+def whole(context):
+    return reaches_accuracy(context, mpirun("-n", "4"))
 
 
 @suite.case("kill -9 of a bare rank ends the job")
