@@ -6,6 +6,7 @@ What it takes to run Debian's Open MPI 4.1 as root in a container:
 - Other hosts are reached by `plm_rsh_agent`, called as `AGENT [options] HOST COMMAND…`; the script
   `into_host` enters the namespace instead of calling ssh.
 - Several networks confuse it: `oob_tcp_if_include` and `btl_tcp_if_include` name the bridge's.
+- Each rank's stdout is a terminal that mpirun makes; NO_COLOR keeps the launcher's plain.
 - Its session folder lies below TMPDIR and is removed when mpirun ends, after a kill too.
 - mpirun kills the other ranks at once when one is killed by a signal, and exits with 128 + signal
   itself; what the launcher says about its own ranks comes out through mpirun's stderr.
@@ -25,6 +26,8 @@ def mpirun(*options):
 
 @suite.set_up
 def set_up(context):
+    # Ranks of Open MPI have a terminal for stdout, on which the launcher writes in colour.
+    os.environ.update(NO_COLOR="1")
     os.environ.update(OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1")
     # `into_host HOST COMMAND…`, as mpirun calls its agent.
     agent = context.file("into_host")

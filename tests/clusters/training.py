@@ -19,23 +19,28 @@ class Context:
         self.hosts = hosts
         self.launcher = os.path.join(build, "launcher", "launcher")
         self.train_digits = os.path.join(build, "samples", "train_digits")
-        self.probe = os.path.join(build, "tests", "launcher", "probe")
+        self.train_gpt = os.path.join(build, "samples", "train_gpt")
+        # Any text that is there on every machine will do.
+        self.text = os.path.join(os.path.dirname(os.path.abspath(__file__)), "namespaces.py")
         self.slurm = None
         self.references = {}
-        for program in (self.launcher, self.train_digits, self.probe):
+        for program in (self.launcher, self.train_digits, self.train_gpt):
             if not os.access(program, os.X_OK):
                 raise SystemExit(f"{program} is not there; build first")
 
     def file(self, name):
         return os.path.join(self.folder, name)
 
-    def token_file(self):
-        """A secret for one job, readable by its owner alone."""
-        path = self.file("token")
+    def write(self, name, text):
+        path = self.file(name)
         with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w",
                   encoding="ascii") as file:
-            file.write(secrets.token_hex(32) + "\n")
+            file.write(text)
         return path
+
+    def token_file(self):
+        """A secret for one job, readable by its owner alone."""
+        return self.write("token", secrets.token_hex(32) + "\n")
 
     def digits(self, *options, epochs=3):
         """In f64, where sums in another order leave the losses equal to 1e-12: in f32 the network's
@@ -44,11 +49,23 @@ class Context:
         return [self.train_digits, "--epochs", str(epochs), "--seed", "1", "--precision", "f64",
                 *options]
 
+    def gpt(self, *options, steps=100):
+        return [self.train_gpt, "--steps", str(steps), "--seed", "1", *options, self.text]
+
+    def gpt_reference(self, ranks, steps=100):
+        """Losses of train_gpt with as many ranks on one host."""
+        path = self.file("reference-gpt.json")
+        done = run([self.launcher, "-n", str(ranks), *self.gpt("--json", path, steps=steps)],
+                   env={"WEFT_NUM_THREADS": "1"})
+        check(done.code == 0, "the reference run failed", done)
+        return read_json(path)["losses"]
+
     def reference(self, ranks, epochs=3):
         """Losses and accuracy of the launcher with as many ranks on one host."""
         if (ranks, epochs) not in self.references:
             path = self.file(f"reference-{ranks}-{epochs}.json")
-            done = run([self.launcher, "-n", str(ranks), *self.digits("--json", path, epochs=epochs)])
+            done = run([self.launcher, "-n", str(ranks), *self.digits("--json", path, epochs=epochs)],
+                       env={"WEFT_NUM_THREADS": "1"})
             check(done.code == 0, "the reference run failed", done)
             self.references[ranks, epochs] = read_json(path)
         return self.references[ranks, epochs]
