@@ -126,6 +126,7 @@ Control::Control(std::shared_ptr<Region> region, Peers& peers, std::string name,
              "group '{}': the shared control block is not of this version of weft; start all ranks "
              "with the same library",
              name_);
+  magic_ = kMagic;
   if (size_ <= count_cpus(block_, size_)) spins_ = kSpins;
   finish();
 }
@@ -257,7 +258,9 @@ void Control::check_message_peer(int peer, const std::atomic<uint32_t>& count, u
 
 bool Control::all_arrived() {
   for (; arrived_below_ < size_; ++arrived_below_)
-    if (!reached(block_.line(arrived_below_).arrived.load(seq_cst), phase_)) return false;
+    // A rank is a phase behind, here, or one ahead; any other count is damage, found by
+    // check_counts.
+    if (block_.line(arrived_below_).arrived.load(seq_cst) - phase_ > 1) return false;
   return true;
 }
 
@@ -283,11 +286,24 @@ void Control::await_phase() {
     sleep_until_rung();
     if (all_arrived()) return;
     check_alive();
+    check_counts();
     // Any rank that is yet to come may be the one that never will.
     for (int other = 0; other < size_; ++other)
       if (other != rank_) check_life(other, block_.line(other).arrived, phase_);
     if (all_arrived()) return;
     if (is_late()) fail_timeout(-1);
+  }
+}
+
+void Control::check_counts() {
+  for (int other = 0; other < size_; ++other) {
+    const uint32_t ahead = block_.line(other).arrived.load(seq_cst) - phase_;
+    if (ahead <= 1 || ahead == ~0u) continue;
+    end(Ending::aborted, -1,
+        fmt::format("{}: the shared memory of group '{}' is damaged: the count of rank {} is {}, "
+                    "where {} was due; some rank writes beyond its memory",
+                    name_of(kind_), name_, label(other), ahead + phase_, phase_));
+    throw_ending();
   }
 }
 
@@ -360,10 +376,15 @@ void Control::throw_ending() {
   const ControlHeader& head = block_.header();
   // The rank that ends the group may itself be killed while it writes why.
   const TimePoint patience = deadline_after(0.1);
-  while (head.ending.load(std::memory_order_acquire) != 2 && Clock::now() < patience) sched_yield();
+  while (head.ending.load(std::memory_order_acquire) == 1 && Clock::now() < patience) sched_yield();
+  if (head.ending.load(std::memory_order_acquire) > 2 || (magic_ != 0 && head.magic != magic_))
+    throw CommError(
+        fmt::format("group '{}': its shared memory is damaged; some rank writes beyond "
+                    "its memory",
+                    name_));
   if (head.ending.load(std::memory_order_acquire) != 2)
     throw CommError(fmt::format("group '{}': ended by a rank that died doing so", name_));
-  const std::string reason(head.reason);
+  const std::string reason(head.reason, strnlen(head.reason, kReasonSize));
   const bool lost = head.kind == Ending::lost;
   weft::detail::note_group_ended(lost ? head.lost_rank : -1, lost ? head.lost_pid : -1, reason);
   switch (head.kind) {
