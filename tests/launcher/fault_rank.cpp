@@ -110,7 +110,7 @@ void sums(const Group& group, const std::string& fault, long value) {
         for (;;) ::pause();
       if (fault == "fork") die();
       if (fault == "stop") {
-        say("stopping");
+        say("stopping " + std::to_string(::getpid()));
         ::raise(SIGSTOP);
       }
     }
