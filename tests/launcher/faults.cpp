@@ -131,10 +131,13 @@ TEST_CASE("F03: each way to fail has a first line of its own") {
 TEST_CASE("F05: a child by fork that keeps all descriptors hides nobody's death") {
   const double seconds = check_lost(3, "fork");
   std::printf("F05: PeerLost after %.0f ms beside a forked child\n", seconds * 1e3);
-  // What is executed gets none of them.
-  const auto result = launch(
-      {"-n", "2", kTrainee, "join", "reduce=1", "only=1", "shell=ls /proc/self/fd | tr '\\n' ' '"});
-  CHECK(result.out.find("[1] 0 1 2 3 ") != std::string::npos);  // 3 is that of ls itself
+  // What is executed gets none of them: the same descriptors before the rank has a group and after.
+  const std::string list = "shell=ls /proc/self/fd | tr '\\n' ' '; echo";
+  const auto result =
+      launch({"-n", "2", kTrainee, "only=1", list, "all", "join", "reduce=1", "only=1", list});
+  const std::string line = result.out.substr(0, result.out.find('\n') + 1);
+  CHECK(line.starts_with("[1] 0 1 "));
+  CHECK(count_of(result.out, line) == 2);
 }
 
 TEST_CASE("F11: two groups used from two threads in different orders") {
@@ -183,10 +186,12 @@ TEST_CASE("F14: few descriptors, few processes, little /dev/shm, no /proc") {
       "unshare -rm sh -c 'mount -t tmpfs -o size=1m none /dev/shm && exec "
       "\"$0\" -n 2 \"$1\" join big=2' \"$0\" \"$1\" || exit $?",
       {kLauncher, kTrainee});
+  // The loader finds libweft beside the program through /proc, so it is told where it is.
   const auto proc = shell(
-      "unshare -rm sh -c 'mount -t tmpfs none /proc && exec \"$0\" -n 2 "
-      "\"$1\" join reduce=3 only=1 exit=7 all forever' \"$0\" \"$1\"",
-      {kLauncher, kTrainee});
+      "LD_LIBRARY_PATH=\"$2\" unshare -rm sh -c 'mount -t tmpfs none /proc && "
+      "exec \"$0\" -n 2 \"$1\" join reduce=3 only=1 exit=7 all forever' "
+      "\"$0\" \"$1\"",
+      {kLauncher, kTrainee, WEFT_BUILD_ROOT});
   if (shm.err.find("unshare") != std::string::npos) WEFT_SKIP("no mount namespaces: " + shm.err);
   CHECK(shm.exit_code == 0);
   CAPTURE(proc.err);
@@ -266,7 +271,7 @@ TEST_CASE("F19: a wall clock that jumps is not noticed") {
 }
 
 TEST_CASE("F20: a rank that scribbles over the shared control block harms no process") {
-  int detected = 0;
+  int ended = 0, detected = 0;
   for (int seed = 1; seed <= 12; ++seed) {
     CAPTURE(seed);
     const auto result = launch({"-n", "3", "--collective_timeout", "5", "--grace", "20", kFaultRank,
@@ -275,12 +280,14 @@ TEST_CASE("F20: a rank that scribbles over the shared control block harms no pro
     CAPTURE(result.out);
     CAPTURE(result.err);
     CHECK(count_of(result.out, "scribbled") == 1);
-    CHECK(result.exit_code == 20);
+    CHECK((result.exit_code == 20 || result.exit_code == 0));
     CHECK(result.err.find("killed by SIGSEGV") == std::string::npos);
     CHECK(result.err.find("killed by SIGBUS") == std::string::npos);
     CHECK(result.out.find("wrong result") == std::string::npos);
+    ended += result.exit_code == 20 ? 1 : 0;
     detected += result.out.find("damaged") != std::string::npos ? 1 : 0;
   }
   CHECK(detected > 0);
-  std::printf("F20: 12 of 12 ended by an error, %d of them named the damage\n", detected);
+  std::printf("F20: of 12, %d ended by an error, %d of them named the damage, the others by none\n",
+              ended, detected);
 }
