@@ -369,6 +369,9 @@ void run_fake_nodes(const std::vector<int>& node_of, const std::function<void(co
   parts.connector = detail::make_memory_connector();
   parts.store = parts.names = std::make_shared<InProcessStore>(timeout);
   parts.timeout = timeout;
+  detail::WatchedNodes none;
+  none.nap = 0.01;
+  parts.watch = detail::make_job_watch(parts.store, none);
   std::vector<std::unique_ptr<detail::Peers>> peers(node_of.size());
   for (const std::vector<int>& members : parts.layout.members) {
     auto its = detail::join_threads(static_cast<int>(members.size()));

@@ -54,7 +54,8 @@ class SpanningTransport final : public Transport, public SpanningGroup {
     if (local_ >= lanes_) return;
     lane_owner_ = std::make_unique<Owner>(*this, -1);
     lane_ = std::make_unique<Crossing>(
-        connect(fmt::format("{}/lane{}", name, local_), node_, layout_.nodes(), deadline),
+        connect(fmt::format("{}/lane{}", name, local_), node_, layout_.nodes(), deadline,
+                [this] { check_everywhere(); }),
         *lane_owner_);
   }
 
@@ -213,6 +214,7 @@ class SpanningTransport final : public Transport, public SpanningGroup {
       Crossing& line = meet_message(call, ++sent_[to_size(call.root)]);
       move_message(line, const_cast<std::byte*>(data), bytes, true);
       line.hear(1 - line.rank());  // it has arrived
+      end_message_wait(call.root);
       control_.finish();
     });
   }
@@ -224,7 +226,8 @@ class SpanningTransport final : public Transport, public SpanningGroup {
       const size_t bytes = bytes_of(call);
       Crossing& line = meet_message(call, ++received_[to_size(call.root)]);
       move_message(line, data, bytes, false);
-      line.tell(1 - line.rank(), Header::done);
+      line.answer(1 - line.rank(), Header::done);
+      end_message_wait(call.root);
       control_.finish();
     });
   }
@@ -310,9 +313,14 @@ class SpanningTransport final : public Transport, public SpanningGroup {
   }
 
   std::unique_ptr<CrossLink> connect(const std::string& name, int rank, int size,
-                                     TimePoint deadline) {
-    return parts_.connector->connect(name, rank, size, deadline,
-                                     [this] { control_.check_alive(); });
+                                     TimePoint deadline, const std::function<void()>& check) {
+    try {
+      return parts_.connector->connect(name, rank, size, deadline, check);
+    } catch (const TimeoutError& error) {
+      check_everywhere();  // which may know better
+      throw TimeoutError(
+          fmt::format("group '{}': not all hosts have connected in time: {}", name_, error.what()));
+    }
   }
 
   /// The first phase, in the node; from then on it takes longer to give up, see kOutlast.
@@ -536,7 +544,11 @@ class SpanningTransport final : public Transport, public SpanningGroup {
     if (known == lines_.end()) {
       const std::string name =
           fmt::format("{}/{}-{}", name_, std::min(rank_, peer), std::max(rank_, peer));
-      auto link = connect(name, rank_ < peer ? 0 : 1, 2, deadline_after(control_.timeout()));
+      auto link =
+          connect(name, rank_ < peer ? 0 : 1, 2, deadline_after(control_.timeout()), [this, peer] {
+            check_everywhere();
+            note_message_wait(peer);
+          });
       auto owner = std::make_unique<Owner>(*this, peer);
       auto crossing = std::make_unique<Crossing>(std::move(link), *owner);
       const std::lock_guard lock(lines_mutex_);
