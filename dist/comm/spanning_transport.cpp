@@ -39,6 +39,10 @@ size_t bytes_of(const Call& call) {
 }
 size_t to_size(int value) { return static_cast<size_t>(value); }
 
+struct Nothing {
+  void operator()(size_t, size_t, size_t) const {}
+};
+
 class SpanningTransport final : public Transport, public SpanningGroup {
  public:
   SpanningTransport(const std::string& name, int rank, SpanningParts parts,
@@ -349,9 +353,9 @@ class SpanningTransport final : public Transport, public SpanningGroup {
   /// Runs a collective chunk by chunk: stage(offset, n), phase, plan the lane's moves of
   /// [begin, begin + count) of each piece, move, combine, phase, drain(offset, n). `largest` is
   /// what a node sends to another at most, in bytes: small calls ride along with the first message.
-  template <class Stage, class Plan, class Drain, class Combine>
+  template <class Stage, class Plan, class Drain, class Combine = Nothing>
   void run(const Call& call, size_t bytes, Pieces pieces, size_t largest, const Stage& stage,
-           const Plan& plan, const Drain& drain, const Combine& combine) {
+           const Plan& plan, const Drain& drain, const Combine& combine = {}) {
     guarded([&] {
       const size_t room = std::min(kTile / pieces.staged, results_bytes() / pieces.results);
       const size_t step = std::max(kLine, room / kLine * kLine);
@@ -380,12 +384,6 @@ class SpanningTransport final : public Transport, public SpanningGroup {
       control_.finish();
     });
   }
-  template <class Stage, class Plan, class Drain>
-  void run(const Call& call, size_t bytes, Pieces pieces, size_t largest, const Stage& stage,
-           const Plan& plan, const Drain& drain) {
-    run(call, bytes, pieces, largest, stage, plan, drain, [](size_t, size_t, size_t) {});
-  }
-
   /// Scratch for partial results: one of `bytes` for each of `pieces`.
   std::byte* scratch(size_t which, size_t bytes) {
     if (scratch_.size() <= which) scratch_.resize(which + 1);
