@@ -240,14 +240,13 @@ class SpanningTransport final : public Transport, public SpanningGroup {
     // All ranks have it or none: what a node cannot give, all refuse.
     std::string refusal;
     Storage storage;
-    const auto allocate = [&] {
+    guarded([&] {
       try {
         storage = node_part_->allocate_shared(bytes);
       } catch (const OutOfMemory& error) {
         refusal = error.what();
       }
-    };
-    guarded(allocate);
+    });
     uint8_t refused = refusal.empty() ? 0 : 1;
     all_reduce(
         {.kind = CallKind::all_reduce, .dtype = DType::u8, .op = ReduceOp::max, .shape = {1}},
