@@ -16,8 +16,6 @@ constexpr double kReasonPatience = 1.0;  // seconds to learn why a link broke
 constexpr double kOdd = 1.0;             // seconds after which a wait is looked into,
 constexpr double kLookEvery = 0.5;       // and how often
 
-size_t to_size(int value) { return static_cast<size_t>(value); }
-
 /// What a group ended with, as it is written into the store.
 std::string encode(const CommError& error) {
   Ending kind = Ending::aborted;

@@ -28,6 +28,12 @@ namespace weft::inline v0::dist::detail {
 // which rank is missing.
 inline constexpr double kOutlast = 0.5;
 
+inline size_t to_size(int value) { return static_cast<size_t>(value); }
+inline size_t item_of(const Call& call) { return static_cast<size_t>(size_of(call.dtype)); }
+inline size_t bytes_of(const Call& call) {
+  return static_cast<size_t>(call.shape.numel()) * item_of(call);
+}
+
 class SpanningGroup {
  public:
   SpanningGroup(const std::string& name, int rank, SpanningParts parts,

@@ -33,12 +33,6 @@ constexpr size_t kLine = 64;
 constexpr double kGoodbye = 0.3;  // seconds to wait for the others' when a group is left
 
 size_t round_up(size_t value, size_t unit) { return (value + unit - 1) / unit * unit; }
-size_t item_of(const Call& call) { return static_cast<size_t>(size_of(call.dtype)); }
-size_t bytes_of(const Call& call) {
-  return static_cast<size_t>(call.shape.numel()) * item_of(call);
-}
-size_t to_size(int value) { return static_cast<size_t>(value); }
-
 struct Nothing {
   void operator()(size_t, size_t, size_t) const {}
 };
