@@ -22,4 +22,10 @@ class LaunchError : public Error {
   int code_;
 };
 
+/// An error at a place of a configuration file: its text is `FILE:LINE:COLUMN: …`.
+class ConfigError : public LaunchError {
+ public:
+  explicit ConfigError(const std::string& text) : LaunchError(kExitUsage, text) {}
+};
+
 }  // namespace weft::inline v0::launcher

@@ -12,6 +12,7 @@
 #include <weft/core/base/check.hpp>
 #include <weft/launcher/command_line.hpp>
 #include <weft/launcher/commands.hpp>
+#include <weft/launcher/config.hpp>
 #include <weft/launcher/error.hpp>
 #include <weft/launcher/help.hpp>
 #include <weft/launcher/launch.hpp>
@@ -30,7 +31,9 @@ int run_launch(const std::vector<std::string>& arguments) {
   const CommandLine line = parse_command_line(arguments);
   if (line.help) return print(launch_help());
   if (line.version) return print("weft launcher " WEFT_VERSION "\n");
-  return launch(resolve(line));
+  const LaunchOptions options = resolve_all(line);
+  refuse_unsupported(options);
+  return launch(options);
 }
 
 int run_command(const std::string& name, const std::vector<std::string>& arguments) {
@@ -79,6 +82,9 @@ int main(int argc, char** argv) {
   open_standard_streams();
   try {
     return run(std::vector<std::string>(argv + 1, argv + argc));
+  } catch (const ConfigError& error) {
+    std::fprintf(stderr, "%s\n", error.what());  // begins with the place, as a compiler's would
+    return error.code();
   } catch (const LaunchError& error) {
     std::fprintf(stderr, "launcher: %s\n", error.what());
     return error.code();

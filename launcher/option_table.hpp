@@ -17,6 +17,7 @@ enum class Section {
   zero,
   fsdp,
   parallel,
+  megatron,
   fp8,
   general
 };

@@ -8,7 +8,7 @@
 
 #include <weft/core/base/check.hpp>
 #include <weft/core/base/env.hpp>
-#include <weft/core/base/nearest.hpp>
+#include <weft/launcher/commands.hpp>
 #include <weft/launcher/error.hpp>
 
 namespace weft::inline v0::launcher {
@@ -17,8 +17,9 @@ namespace {
 
 template <class... Args>
 [[noreturn]] void refuse(const Setting& setting, fmt::format_string<Args...> text, Args&&... args) {
-  throw LaunchError(kExitUsage,
-                    shown(setting) + ": " + fmt::format(text, std::forward<Args>(args)...));
+  const std::string whole = shown(setting) + ": " + fmt::format(text, std::forward<Args>(args)...);
+  if (setting.layer == Layer::config) throw ConfigError(whole);
+  throw LaunchError(kExitUsage, whole);
 }
 
 template <class T>
@@ -63,7 +64,9 @@ bool is_name(std::string_view text) {
 
 std::string shown(const Setting& setting) {
   switch (setting.layer) {
-    case Layer::flag: return setting.spelling + " " + setting.value;
+    case Layer::flag:
+      if (setting.option->kind == Kind::flag && setting.value == "true") return setting.spelling;
+      return setting.spelling + " " + setting.value;
     case Layer::environment: return setting.origin;
     case Layer::config:
       return fmt::format("{}: {}: {}", setting.place, setting.spelling, setting.value);
@@ -226,7 +229,9 @@ std::string read_choice(const Setting& setting) {
   std::string text;
   for (size_t i = 0; i < choices.size(); ++i)
     text += (i == 0 ? "" : i + 1 == choices.size() ? " or " : ", ") + choices[i];
-  refuse(setting, "{} is expected", text);
+  const std::string meant = likely_meant(setting.value, choices);
+  refuse(setting, "{} is expected{}", text,
+         meant.empty() ? "" : fmt::format(", did you mean {}?", meant));
 }
 
 std::string read_variable(const Setting& setting) {

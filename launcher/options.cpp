@@ -205,7 +205,7 @@ class Resolver {
 };
 
 /// What ranks find in their environment because of an option, unless its value is the default.
-void pass_on(LaunchOptions& options, const CommandLine& line) {
+void pass_on(LaunchOptions& options, const CommandLine& line, const std::vector<Setting>& file) {
   const auto pass = [&](const char* name, const char* variable, const std::string& value) {
     // What the environment itself has reaches the ranks as it is.
     const Setting& setting = options.setting(name);
@@ -222,13 +222,23 @@ void pass_on(LaunchOptions& options, const CommandLine& line) {
   same("mixed_precision", "ACCELERATE_MIXED_PRECISION");
   pass("cpu", "ACCELERATE_USE_CPU", options.cpu ? "true" : "false");
   pass("debug", "ACCELERATE_DEBUG_MODE", options.debug ? "true" : "false");
+  // Variables by name: a later one, and so a flag, replaces an earlier one.
+  const auto set = [&](const Setting& setting) {
+    const std::string entry = read_variable(setting);
+    const std::string name = entry.substr(0, entry.find('=') + 1);
+    std::erase_if(options.environment,
+                  [&](const std::string& other) { return other.starts_with(name); });
+    options.environment.push_back(entry);
+  };
+  for (const Setting& setting : file)
+    if (setting.option->kind == Kind::variable) set(setting);
   for (const GivenFlag& given : line.flags)
     if (given.option->kind == Kind::variable)
-      options.environment.push_back(read_variable({.option = given.option,
-                                                   .value = given.value,
-                                                   .layer = Layer::flag,
-                                                   .origin = given.spelling,
-                                                   .spelling = given.spelling}));
+      set({.option = given.option,
+           .value = given.value,
+           .layer = Layer::flag,
+           .origin = given.spelling,
+           .spelling = given.spelling});
 }
 
 Setting settle(const Option& option, const CommandLine& line, const std::vector<Setting>& file) {
@@ -273,7 +283,7 @@ LaunchOptions resolve(const CommandLine& line, const std::vector<Setting>& file,
     if (options.settings.back().layer != Layer::initial) check_value(options.settings.back());
   }
   Resolver(options).run();
-  pass_on(options, line);
+  pass_on(options, line, file);
   if (line.command.empty() && needs_command)
     usage("no program to launch; write: launcher -n {} PROGRAM [ARGUMENTS]", options.ranks);
   options.command = line.command;

@@ -96,15 +96,17 @@ bool surely_one_host(const Place& place) {
 }
 
 std::shared_ptr<Store> connect_to_address(const std::string& address, int rank, double timeout) {
+  const int attempt = static_cast<int>(env::get_int("RESTART_COUNT", 0, 1'000'000).value_or(-1));
   if (address.starts_with("unix:"))
     return std::make_shared<TcpStore>(
-        TcpStoreOptions{.host = address, .timeout = timeout, .rank = rank});
+        TcpStoreOptions{.host = address, .timeout = timeout, .rank = rank, .epoch = attempt});
   const Endpoint endpoint = parse_store_address(address);
   return std::make_shared<TcpStore>(TcpStoreOptions{.host = endpoint.host,
                                                     .port = endpoint.port,
                                                     .token = read_token(),
                                                     .timeout = timeout,
-                                                    .rank = rank});
+                                                    .rank = rank,
+                                                    .epoch = attempt});
 }
 
 /// Without a launcher: see docs/launching.md, "Without the launcher".
@@ -146,10 +148,17 @@ std::shared_ptr<Store> connect_store_from_environment() {
         "environment: WEFT_STORE={} contradicts MASTER_ADDR={} and MASTER_PORT={}; "
         "unset one of them",
         *address, master->host, master->port);
-  if (address) return connect_to_address(*address, place.rank, timeout);
+  if (address) {
+    auto store = connect_to_address(*address, place.rank, timeout);
+    const auto attempt = env::get_int("RESTART_COUNT", 0, 1'000'000);
+    if (!attempt) return store;
+    return std::make_shared<PrefixStore>(attempt_prefix(static_cast<int>(*attempt)), store);
+  }
   if (place.size == 1) return std::make_shared<InProcessStore>(timeout);
   return connect_directly(place, timeout);
 }
+
+std::string attempt_prefix(int attempt) { return fmt::format("attempt/{}", attempt); }
 
 std::string rank_exit_key(int rank) { return fmt::format("rank_exit/{}", rank); }
 

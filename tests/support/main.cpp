@@ -5,6 +5,7 @@
 #include <doctest/doctest.h>
 
 #include <cstdio>
+#include <cstdlib>
 #include <string>
 
 #include <weft/tests/support/skip.hpp>
@@ -67,6 +68,8 @@ REGISTER_LISTENER("counter", 1, Counter);
 }  // namespace weft::test
 
 int main(int argc, char** argv) {
+  // No test depends on the configuration of whoever runs it.
+  ::setenv("WEFT_HOME", "/no/such/folder", 0);
   doctest::Context context(argc, argv);
   return context.run();
 }
