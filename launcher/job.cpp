@@ -29,18 +29,16 @@ using weft::detail::fail;
 namespace {
 
 // What an epoll event is about: the kind in the upper half, the rank in the lower one.
-enum Kind : uint32_t { kSignals, kEnd, kOut, kErr, kSinkOut, kSinkErr };
-uint64_t tag_of(Kind kind, int rank = 0) {
+enum Event : uint32_t { kSignals, kEnd, kOut, kErr, kSinkOut, kSinkErr, kOutside };
+uint64_t tag_of(Event kind, int rank = 0) {
   return uint64_t{kind} << 32 | static_cast<uint32_t>(rank);
 }
 
-constexpr size_t kTailLines = 20;           // of a failed rank's stderr, said again at the end
 constexpr size_t kReadAtOnce = 256 * 1024;  // bytes of one stream before others have their turn
 constexpr size_t kReadAtEnd = 16u << 20;    // bytes of one stream that its rank's death brings
-constexpr size_t kFullBacklog = 4u << 20;   // bytes unwritten at which the ranks' output waits
-constexpr size_t kLowBacklog = 1u << 20;
-constexpr double kSweepSeconds = 5;    // for processes that even SIGKILL does not end at once
-constexpr double kDyingSeconds = 0.5;  // for a rank that is seen dying to be dead
+constexpr double kSweepSeconds = 5;         // for processes that even SIGKILL does not end at once
+constexpr double kDyingSeconds = 0.5;       // for a rank that is seen dying to be dead
+constexpr double kDoubtSeconds = 2;         // for a rank that another one has lost to end
 
 std::pair<Fd, Fd> make_pipe() {
   int ends[2];
@@ -54,8 +52,8 @@ std::pair<Fd, Fd> make_pipe() {
 
 /// Room for the ranks' pipes, handles and connections to the store. Said before anything starts: a
 /// limit that is met half-way would leave it to chance what fails.
-void reserve_descriptors(int ranks) {
-  const auto needed = static_cast<rlim_t>(32 + 5 * ranks);
+void reserve_descriptors(int ranks, bool with_logs) {
+  const auto needed = static_cast<rlim_t>(32 + (with_logs ? 7 : 5) * ranks);
   rlimit limit{};
   if (::getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= needed) return;
   if (limit.rlim_max < needed)
@@ -110,50 +108,60 @@ void Job::watch(int fd, uint64_t tag, uint32_t events, int operation) {
 int Job::run() {
   start_ = Clock::now();
   members_.resize(options_.environments.size());
-  reserve_descriptors(size());
+  reserve_descriptors(size(), !options_.output.log_folder.empty());
+  oom_.emplace();
+  guardian_.emplace(options_.job_id);
+  if (options_.outside_fd >= 0)
+    watch(options_.outside_fd, tag_of(kOutside), EPOLLIN, EPOLL_CTL_ADD);
   records_.emplace(size());
   options_.context.crash_fd = records_->fd();
   for (int rank = 0; rank < size(); ++rank) start_rank(rank);
   report_end_.reset();
   while (running_ > 0) step();
+  settle_doubt(true);
   finish();
   return exit_code_;
 }
 
-/// One rank alone has the launcher's own outputs, so that it sees a terminal where there is one.
+/// One rank alone has the launcher's own outputs, so that it sees a terminal where there is one,
+/// unless there is something to be done about its output.
 /// Rank 0 reads the launcher's input, unless it is a terminal, which a background group may not
 /// read.
 Streams Job::make_streams(Member& member, int rank, std::vector<Fd>& child_ends) {
   Streams streams;
   streams.in = rank == 0 && ::isatty(0) == 0 ? 0 : null_.get();
-  if (size() == 1) return streams;
-  const auto add = [&](Sink& sink, Kind kind, size_t tail) {
+  if (!needs_pipe(options_.output, size())) return streams;
+  const RankPlace place{rank_of(rank), rank, size()};
+  const auto add = [&](Sink& sink, Event kind, Stream stream) {
     auto [read_end, write_end] = make_pipe();
     ::fcntl(read_end.get(), F_SETFL, O_NONBLOCK);
     watch(read_end.get(), tag_of(kind, rank), EPOLLIN, EPOLL_CTL_ADD);
     child_ends.push_back(std::move(write_end));
-    return std::make_unique<LineStream>(std::move(read_end), sink, fmt::format("[{}] ", rank),
-                                        tail);
+    return std::make_unique<LineStream>(std::move(read_end),
+                                        stream_options(options_.output, stream, place, sink));
   };
-  member.out = add(out(), kOut, 0);
-  member.err = add(err(), kErr, kTailLines);
+  member.out = add(out(), kOut, Stream::out);
+  member.err = add(err(), kErr, Stream::err);
   streams.out = child_ends[0].get();
   streams.err = child_ends[1].get();
   return streams;
 }
 
 void Job::start_rank(int rank) {
-  Member& member = members_[static_cast<size_t>(rank)];
+  const auto index = static_cast<size_t>(rank);
+  Member& member = members_[index];
   std::vector<Fd> child_ends;
   const Streams streams = make_streams(member, rank, child_ends);
-  std::vector<std::string> environment = options_.environments[static_cast<size_t>(rank)];
+  std::vector<std::string> environment = options_.environments[index];
   if (records_->fd() >= 0) environment.push_back(fmt::format("WEFT_CRASH_FD={}", records_->fd()));
-  member.pid = spawn(options_.context, rank, environment, streams);
+  const std::vector<int> cpus =
+      options_.placements.empty() ? std::vector<int>() : options_.placements[index].cpus;
+  member.pid = spawn(options_.context, rank, environment, streams, cpus);
   if (member.pid < 0)
     throw LaunchError(kExitUsage,
                       fmt::format("cannot start rank {}: {}; raise the limit on processes (ulimit "
                                   "-u) or start fewer ranks",
-                                  rank, std::strerror(errno)));
+                                  rank_of(rank), std::strerror(errno)));
   ++running_;
   member.pidfd = Fd(static_cast<int>(::syscall(SYS_pidfd_open, member.pid, 0)));
   if (!member.pidfd)
@@ -168,6 +176,7 @@ int Job::wait_milliseconds() const {
   if (running_ > 0 && options_.time_limit && !stopping_)
     next = start_ + dist::detail::to_duration(*options_.time_limit);
   if (running_ > 0 && stopping_ && !killing_) next = kill_at_;
+  if (doubt_) next = std::min(next, doubt_->until);
   for (const Member& member : members_)
     for (const LineStream* stream : {member.out.get(), member.err.get()})
       if (stream != nullptr)
@@ -188,12 +197,13 @@ void Job::step() {
 }
 
 void Job::on_event(uint64_t tag) {
-  const auto kind = static_cast<Kind>(tag >> 32);
+  const auto kind = static_cast<Event>(tag >> 32);
   const int rank = static_cast<int>(tag & 0xffffffffu);
   switch (kind) {
     case kSignals: return on_signals();
     case kSinkOut: return out_.flush();
     case kSinkErr: return err_.flush();
+    case kOutside: return on_outside();
     default: break;
   }
   Member& member = members_[static_cast<size_t>(rank)];
@@ -214,6 +224,7 @@ void Job::on_timers() {
     for (LineStream* stream : {member.out.get(), member.err.get()})
       if (stream != nullptr && stream->partial_deadline().value_or(TimePoint::max()) <= now)
         stream->flush_partial(false);
+  settle_doubt(false);
   if (running_ == 0) return;
   if (!stopping_ && options_.time_limit &&
       now >= start_ + dist::detail::to_duration(*options_.time_limit)) {
@@ -244,9 +255,9 @@ void Job::update_sinks() {
   for (int rank = 0; rank < size(); ++rank) {
     const Member& member = members_[static_cast<size_t>(rank)];
     const uint32_t events = pause ? 0u : uint32_t{EPOLLIN};
-    if (member.out && member.out->open())
+    if (member.out && member.out->open() && member.out->waits())
       watch(member.out->fd(), tag_of(kOut, rank), events, EPOLL_CTL_MOD);
-    if (member.err && member.err->open())
+    if (member.err && member.err->open() && member.err->waits())
       watch(member.err->fd(), tag_of(kErr, rank), events, EPOLL_CTL_MOD);
   }
 }
@@ -296,7 +307,11 @@ void Job::suspend() {
 
 void Job::on_rank_end(int rank) {
   if (!record_end(rank) || stopping_) return;
-  if (!members_[static_cast<size_t>(rank)].ending->ok()) report_first_failure(culprit(rank));
+  if (doubt_) {
+    if (rank == doubt_->suspect) settle_doubt(false);
+  } else if (!members_[static_cast<size_t>(rank)].ending->ok()) {
+    on_failure(culprit(rank));
+  }
 }
 
 /// Notes how a rank ended; false where it has not.
@@ -312,7 +327,7 @@ bool Job::record_end(int rank) {
   // What it wrote before it died comes before what is said about its death.
   for (LineStream* stream : {member.out.get(), member.err.get()})
     if (stream != nullptr && stream->open()) on_stream(*stream, true);
-  if (options_.on_end) options_.on_end(rank, describe(rank, member.pid, *member.ending));
+  if (options_.on_end) options_.on_end(rank_of(rank), describe_member(rank));
   return true;
 }
 
@@ -334,8 +349,63 @@ int Job::culprit(int rank) {
   return rank;
 }
 
+// Note [Who was lost]
+// A rank that leaves its group, by an exception that unwinds its stack or by an early end with
+// exit code 0, is missed by the others before the launcher sees it end. What ended their group is
+// in their crash records: with the process that was lost. So when the first rank to fail says that
+// it lost another one, that one is waited for, for a while, and followed to whom it has lost in
+// turn. If it failed, it is the first failure; if it ended with 0, it is still what the others
+// failed for; if it goes on, the failed rank has nobody to blame.
+
+/// The rank of this host that `rank` says it lost.
+std::optional<int> Job::lost_by(int rank) const {
+  const auto slot = records_->read(rank);
+  const auto ended = slot ? group_end(*slot) : std::nullopt;
+  for (int other = 0; ended && ended->lost > 0 && other < size(); ++other)
+    if (other != rank && members_[static_cast<size_t>(other)].pid == ended->lost) return other;
+  return std::nullopt;
+}
+
+void Job::on_failure(int rank) {
+  int cause = rank;
+  for (int steps = 0; steps < size(); ++steps) {
+    const auto& ending = *members_[static_cast<size_t>(cause)].ending;
+    // abort() is how an uncaught error ends; other signals come from elsewhere.
+    const bool by_error = !ending.ok() && (!ending.by_signal || ending.value == SIGABRT);
+    const auto suspect = by_error ? lost_by(cause) : std::nullopt;
+    if (!suspect) break;
+    if (!members_[static_cast<size_t>(*suspect)].ending) record_end(*suspect);
+    if (!members_[static_cast<size_t>(*suspect)].ending) {
+      if (!doubt_ || doubt_->suspect != *suspect)
+        doubt_ = Doubt{rank, *suspect, deadline_after(kDoubtSeconds)};
+      return;
+    }
+    cause = *suspect;
+  }
+  doubt_.reset();
+  report_first_failure(rank, cause);
+}
+
+/// Decides when the suspect has ended, the time is over, or nothing more can happen.
+void Job::settle_doubt(bool at_end) {
+  if (!doubt_ || stopping_) return;
+  const Doubt doubt = *doubt_;
+  if (members_[static_cast<size_t>(doubt.suspect)].ending) return on_failure(doubt.failed);
+  if (!at_end && Clock::now() < doubt.until) return;
+  doubt_.reset();
+  report_first_failure(doubt.failed, doubt.failed);
+}
+
+void Job::on_outside() {
+  const auto end = options_.outside ? options_.outside() : std::nullopt;
+  if (!end || stopping_ || running_ == 0) return;
+  say(end->line);
+  stop(end->exit_code, SIGTERM);
+}
+
 void Job::stop(int exit_code, int signal) {
   stopping_ = true;
+  doubt_.reset();
   exit_code_ = exit_code;
   kill_at_ = deadline_after(options_.grace);
   signal_groups(signal, true);
@@ -355,6 +425,7 @@ void Job::sweep() {
   swept_ = true;
   for (const Member& member : members_)
     if (member.ending) ::waitpid(member.pid, nullptr, WNOHANG);
+  if (guardian_) guardian_->dismiss();
   immortal_ = kill_children(strangers_, kSweepSeconds);
 }
 
@@ -370,6 +441,11 @@ void Job::finish() {
       }
   say_rest();
   drain_sinks();
+}
+
+void Job::say(const std::string& line) {
+  err_.write(this, "", line + "\n");
+  err_.flush();
 }
 
 /// Waits for a slow reader of the launcher's own output; Ctrl-C gives it up.

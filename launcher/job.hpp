@@ -10,19 +10,39 @@
 #include <string>
 #include <vector>
 
+#include <weft/launcher/affinity.hpp>
 #include <weft/launcher/crash_report.hpp>
 #include <weft/launcher/ending.hpp>
+#include <weft/launcher/guardian.hpp>
+#include <weft/launcher/oom.hpp>
+#include <weft/launcher/output.hpp>
 #include <weft/launcher/relay.hpp>
 #include <weft/launcher/spawn.hpp>
 
 namespace weft::inline v0::launcher {
 
+/// The end of the job for a reason beyond this host's ranks.
+struct OutsideEnd {
+  std::string line;  ///< what is said, as the launcher's first line
+  int exit_code = 1;
+};
+
 struct JobOptions {
   SpawnContext context;                                ///< report_fd is the job's own business
-  std::vector<std::vector<std::string>> environments;  ///< of each rank
+  std::vector<std::vector<std::string>> environments;  ///< of each rank of this host
+  std::vector<Placement> placements = {};              ///< of each; empty: not bound
+  int first_rank = 0;                                  ///< of this host, among all ranks
+  std::string job_id = {};                             ///< their WEFT_JOB_ID
+  OutputOptions output = {};
+  bool quiet = false;  ///< nothing is said of consequences
+  bool debug = false;  ///< each rank's place is said at the end
   std::optional<double> time_limit;
   double grace = 10;
-  /// (optional) told when a rank ends: its number and the text about it
+  /// (optional) a descriptor that becomes readable when something else may have ended the job,
+  /// which `outside` then says
+  int outside_fd = -1;
+  std::function<std::optional<OutsideEnd>()> outside = nullptr;
+  /// (optional) told when a rank ends: its number among all ranks and the text about it
   std::function<void(int, const std::string&)> on_end = nullptr;
   /// (optional) lines for the end of the output, behind the report of a failure
   std::function<std::vector<std::string>()> notes = nullptr;
@@ -57,6 +77,13 @@ class Job {
     std::optional<Ending> ending;
   };
 
+  /// A rank that failed, but says that it lost another one, which may be the true first failure and
+  /// is waited for until then.
+  struct Doubt {
+    int failed, suspect;
+    TimePoint until;
+  };
+
   void start_rank(int rank);
   Streams make_streams(Member& member, int rank, std::vector<Fd>& child_ends);
   void step();
@@ -67,7 +94,12 @@ class Job {
   void on_rank_end(int rank);
   bool record_end(int rank);
   int culprit(int rank);
-  void report_first_failure(int rank);
+  void on_failure(int rank);
+  void settle_doubt(bool at_end);
+  std::optional<int> lost_by(int rank) const;
+  void on_outside();
+  void report_first_failure(int failed, int cause);
+  void say_crash(int rank);
   bool report_exec_failure();
   void on_stream(LineStream& stream, bool to_the_end);
   void on_timers();
@@ -78,10 +110,15 @@ class Job {
   void finish();
   void sweep();
   void say_rest();
+  void say_consequences();
+  void say_tail();
+  std::string because(int rank) const;
+  std::string describe_member(int rank) const;
   void say(const std::string& line);
   void drain_sinks();
   void update_sinks();
 
+  int rank_of(int local) const { return options_.first_rank + local; }
   int size() const { return static_cast<int>(members_.size()); }
   Sink& err() { return err_; }
   Sink& out() { return one_output_ ? err_ : out_; }
@@ -94,6 +131,9 @@ class Job {
   Sink out_, err_;
   Fd epoll_, signals_, reports_, report_end_, null_;
   std::optional<CrashRecords> records_;
+  std::optional<OomWatch> oom_;
+  std::optional<Guardian> guardian_;
+  std::optional<Doubt> doubt_;
   bool streams_paused_ = false;
   bool sink_watched_[2] = {false, false};
 

@@ -1,5 +1,8 @@
 // What a job says about its end; see Note [How a job ends].
+#include <signal.h>
 #include <unistd.h>
+
+#include <algorithm>
 
 #include <weft/core/base/check.hpp>
 #include <weft/launcher/job.hpp>
@@ -13,16 +16,35 @@ constexpr size_t kListed = 16;  // ranks named in the report
 
 }  // namespace
 
-void Job::report_first_failure(int rank) {
+std::string Job::describe_member(int rank) const {
   const Member& member = members_[static_cast<size_t>(rank)];
-  if (member.ending->by_signal || !report_exec_failure()) {
-    first_failed_ = rank;
-    exit_code_ = member.ending->exit_code();
-    say(describe(rank, member.pid, *member.ending));
-    if (const auto slot = records_->read(rank))
-      for (const std::string& line : crash_lines(*slot, member.pid)) say("launcher: " + line);
+  return describe(rank_of(rank), member.pid, *member.ending);
+}
+
+/// The first line, and what is known about it. `failed` is the rank that failed, `cause` the one
+/// that it failed for, which may be itself.
+void Job::report_first_failure(int failed, int cause) {
+  const Member& member = members_[static_cast<size_t>(cause)];
+  const Ending& ending = *member.ending;
+  if (ending.by_signal || ending.ok() || !report_exec_failure()) {
+    first_failed_ = cause;
+    const bool early = ending.ok();
+    exit_code_ =
+        early ? members_[static_cast<size_t>(failed)].ending->exit_code() : ending.exit_code();
+    say(describe_member(cause) +
+        (early ? fmt::format(" while rank {} still needed it", rank_of(failed)) : ""));
+    if (ending.by_signal && ending.value == SIGKILL)
+      if (const std::string news = oom_->news(); !news.empty()) say("launcher: " + news);
+    say_crash(cause);
   }
   stop(exit_code_, SIGTERM);
+}
+
+void Job::say_crash(int rank) {
+  const auto slot = records_->read(rank);
+  if (!slot) return;
+  for (const std::string& line : crash_lines(*slot, members_[static_cast<size_t>(rank)].pid))
+    say("launcher: " + line);
 }
 
 /// Whether the rank's end is that of a program that could not be executed; says so then.
@@ -35,7 +57,41 @@ bool Job::report_exec_failure() {
   return true;
 }
 
+/// The order: consequences, what else there is to say, and the failed rank's own words last, where
+/// whoever looks at the end of the output finds them.
 void Job::say_rest() {
+  if (!options_.quiet) say_consequences();
+  for (const pid_t pid : immortal_)
+    say(fmt::format("launcher: process {} is still there after SIGKILL", pid));
+  for (const Member& member : members_)
+    for (const LineStream* stream : {member.out.get(), member.err.get()})
+      if (stream != nullptr && !stream->log_error().empty())
+        say("launcher: " + stream->log_error());
+  if (options_.debug && !options_.placements.empty())
+    for (int rank = 0; rank < size(); ++rank)
+      say(fmt::format("launcher: rank {} (pid {}): {}", rank_of(rank),
+                      members_[static_cast<size_t>(rank)].pid,
+                      options_.placements[static_cast<size_t>(rank)].text));
+  if (options_.notes)
+    for (const std::string& note : options_.notes()) say(note);
+  say_tail();
+}
+
+/// ", because rank 2 was lost", where the rank's record or its last words say so.
+std::string Job::because(int rank) const {
+  if (first_failed_ < 0) return "";
+  const Member& member = members_[static_cast<size_t>(rank)];
+  const pid_t cause = members_[static_cast<size_t>(first_failed_)].pid;
+  const auto lost = lost_by(rank);
+  bool said = lost && *lost == first_failed_;
+  const std::string named = fmt::format("(pid {})", cause);
+  if (member.err)
+    for (const std::string& line : member.err->tail())
+      said = said || line.find(named) != std::string::npos;
+  return said ? fmt::format(", because rank {} was lost", rank_of(first_failed_)) : "";
+}
+
+void Job::say_consequences() {
   std::string others;
   size_t count = 0;
   for (int rank = 0; rank < size(); ++rank) {
@@ -44,27 +100,18 @@ void Job::say_rest() {
     const bool killed = member.ending->by_signal && member.ending->value == SIGKILL;
     if (first_failed_ < 0 && !killed) continue;  // it ended as it was asked to
     if (++count > kListed) continue;
-    others +=
-        fmt::format("{}{}", count == 1 ? "" : "; ", describe(rank, member.pid, *member.ending));
+    others += fmt::format("{}{}{}", count == 1 ? "" : "; ", describe_member(rank), because(rank));
   }
   if (count > kListed) others += fmt::format("; and {} more", count - kListed);
   if (count > 0) say("launcher: as a consequence: " + others);
-  if (first_failed_ >= 0) {
-    const Member& failed = members_[static_cast<size_t>(first_failed_)];
-    if (failed.err && !failed.err->tail().empty()) {
-      say(fmt::format("launcher: the last lines of rank {} on stderr:", first_failed_));
-      for (const std::string& line : failed.err->tail()) say("  " + line);
-    }
-  }
-  for (const pid_t pid : immortal_)
-    say(fmt::format("launcher: process {} is still there after SIGKILL", pid));
-  if (options_.notes)
-    for (const std::string& note : options_.notes()) say(note);
 }
 
-void Job::say(const std::string& line) {
-  err_.write(this, "", line + "\n");
-  err_.flush();
+void Job::say_tail() {
+  if (first_failed_ < 0) return;
+  const Member& failed = members_[static_cast<size_t>(first_failed_)];
+  if (!failed.err || failed.err->tail().empty()) return;
+  say(fmt::format("launcher: the last lines of rank {} on stderr:", rank_of(first_failed_)));
+  for (const std::string& line : failed.err->tail()) say("  " + line);
 }
 
 }  // namespace weft::inline v0::launcher

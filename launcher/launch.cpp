@@ -13,6 +13,7 @@
 #include <weft/core/base/env.hpp>
 #include <weft/dist/store/auth.hpp>
 #include <weft/dist/store/tcp_store.hpp>
+#include <weft/launcher/affinity.hpp>
 #include <weft/launcher/cpus.hpp>
 #include <weft/launcher/error.hpp>
 #include <weft/launcher/job.hpp>
@@ -47,6 +48,13 @@ class StoreReports {
   size_t count_ = 0;
   std::vector<std::string> lines_;
 };
+
+/// "0,2"
+std::string joined(const std::vector<int>& numbers) {
+  std::string text;
+  for (const int number : numbers) text += fmt::format("{}{}", text.empty() ? "" : ",", number);
+  return text;
+}
 
 std::string_view name_of(std::string_view entry) { return entry.substr(0, entry.find('=')); }
 
@@ -93,6 +101,7 @@ std::vector<std::string> rank_environment(const std::vector<std::string>& base,
       fmt::format("WEFT_STORE=tcp://{}:{}", job.host, job.port),
       fmt::format("WEFT_TOKEN={}", job.token),
   };
+  if (options.gpu_ids) own.push_back("CUDA_VISIBLE_DEVICES=" + joined(*options.gpu_ids));
   own.insert(own.end(), options.environment.begin(), options.environment.end());
   const auto named = [](const std::vector<std::string>& entries, std::string_view name) {
     return std::any_of(entries.begin(), entries.end(),
@@ -126,9 +135,18 @@ int launch(const LaunchOptions& options) {
   job.port = store.port();
 
   const int threads = std::max(1, allowed_cpus() / options.ranks);
+  const std::vector<Cpu> cpus = options.bind == Bind::none ? std::vector<Cpu>() : topology();
   const std::vector<std::string> base = own_environment();
-  for (int rank = 0; rank < options.ranks; ++rank)
-    job_options.environments.push_back(rank_environment(base, options, job, rank, threads));
+  for (int rank = 0; rank < options.ranks; ++rank) {
+    const Placement placement = place(options.bind, cpus, rank, options.ranks, threads);
+    job_options.placements.push_back(placement);
+    job_options.environments.push_back(
+        rank_environment(base, options, job, rank, placement.threads));
+  }
+  job_options.job_id = job.id;
+  job_options.output = output_options(options, job.id, 0);
+  job_options.quiet = options.quiet;
+  job_options.debug = options.debug;
   job_options.on_end = [&](int rank, const std::string& text) {
     store.publish(dist::rank_exit_key(rank), text);
   };

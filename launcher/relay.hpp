@@ -25,8 +25,14 @@ class Sink {
   /// on with it, another owner's call ends it first. `prefix` goes before each line.
   void write(const void* owner, std::string_view prefix, std::string_view text);
 
+  /// The same for one line that replaces what the owner's unfinished line shows: in place on a
+  /// terminal, else as a line of its own.
+  void redraw(const void* owner, std::string_view prefix, std::string_view text);
+
   /// Ends the owner's unfinished line, if it has one.
   void finish_line(const void* owner);
+
+  bool terminal() const noexcept { return terminal_; }
 
   /// Sends what can be sent without blocking.
   void flush();
@@ -39,18 +45,34 @@ class Sink {
   bool writable() const;
 
   int fd_;
-  bool may_block_;
+  bool may_block_, terminal_;
   bool closed_ = false;
   std::string pending_;
   size_t sent_ = 0;
   const void* open_ = nullptr;  // whose line is unfinished
 };
 
+/// Bytes of a sink that are not written yet at which those who write into it wait or leave out.
+inline constexpr size_t kFullBacklog = 4u << 20;
+inline constexpr size_t kLowBacklog = 1u << 20;
+
+struct StreamOptions {
+  Sink* sink = nullptr;     ///< none: not shown
+  std::string prefix = {};  ///< before each line that is shown
+  size_t tail_lines = 0;    ///< kept for the report of a failure
+  Fd log = {};              ///< (optional) file that everything goes to, byte for byte
+  std::string log_name = {};
+};
+
 /// One output of one rank: the pipe's end that the launcher reads.
+///
+/// Note [What a slow reader gets]
+/// Without a file, output waits in the rank's pipe, and so does the rank once it is full: nothing
+/// is lost. With a file, which has everything, the rank goes on: lines that do not fit the backlog
+/// are left out on the console, and their number stands where they would have been.
 class LineStream {
  public:
-  /// Keeps the last `tail_lines` lines for the report of a failure.
-  LineStream(Fd fd, Sink& sink, std::string prefix, size_t tail_lines);
+  LineStream(Fd fd, StreamOptions options);
   LineStream(const LineStream&) = delete;
   LineStream& operator=(const LineStream&) = delete;
 
@@ -66,22 +88,35 @@ class LineStream {
   int fd() const noexcept { return fd_.get(); }
   bool open() const noexcept { return static_cast<bool>(fd_); }
   void close() { fd_.reset(); }
-  Sink& sink() const noexcept { return sink_; }
+  /// Whether it has to wait for a sink that is full.
+  bool waits() const noexcept { return options_.sink != nullptr && !options_.log; }
   const std::deque<std::string>& tail() const noexcept { return tail_; }
+  /// Why the file is not complete; empty while it is.
+  const std::string& log_error() const noexcept { return log_error_; }
 
  private:
   void take(std::string_view bytes);
+  void take_lines(std::string_view bytes);
+  void keep(std::string_view bytes);
+  void show(std::string_view text);
+  void show_redrawn(std::string_view end);
+  void say_left_out();
   void remember(std::string_view bytes);
 
   Fd fd_;
-  Sink& sink_;
-  std::string prefix_;
-  size_t tail_lines_;
+  StreamOptions options_;
+  std::string log_error_;
   std::string partial_;               // the unfinished line, not yet passed on
+  bool redrawn_ = false;              // it holds a carriage return
   TimePoint first_ = {}, last_ = {};  // when its first and its last bytes came
+  size_t left_out_ = 0;               // lines
   std::deque<std::string> tail_;
   std::string tail_open_;
 };
+
+/// What a terminal would show of a line that returns to its start to be redrawn: the last drawing.
+/// A carriage return at the end stays.
+std::string_view last_drawing(std::string_view line);
 
 /// Whether both descriptors are the same file, pipe or terminal.
 bool same_file(int a, int b);

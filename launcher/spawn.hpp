@@ -32,8 +32,9 @@ struct Streams {
 };
 
 /// Forks and executes the program: in a process group of its own, killed when the launcher dies.
-/// `environment` is the whole environment ("NAME=value"). Returns the process id, or -1 with errno.
+/// `environment` is the whole environment ("NAME=value"), `cpus` what it is bound to (empty:
+/// nothing). Returns the process id, or -1 with errno.
 pid_t spawn(const SpawnContext& context, int rank, const std::vector<std::string>& environment,
-            const Streams& streams);
+            const Streams& streams, const std::vector<int>& cpus = {});
 
 }  // namespace weft::inline v0::launcher

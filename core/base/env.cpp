@@ -58,6 +58,8 @@ constexpr Variable kVariables[] = {
     {"SLURM_STEP_NUM_NODES", "set by SLURM: hosts of the step; else SLURM_NNODES"},
     {"SLURM_STEP_TASKS_PER_NODE", "set by SLURM: ranks on each host; else SLURM_TASKS_PER_NODE"},
     {"SLURM_STEP_NODELIST", "set by SLURM: hosts of the step; else SLURM_JOB_NODELIST"},
+    {"NO_COLOR", "set: the launcher colours nothing unless it is told to (--color always)"},
+    {"TERM", "kind of terminal; on a dumb one the launcher colours nothing"},
     {"PATH", "folders where the launcher looks for a program that is named without a slash"},
 };
 

@@ -160,7 +160,7 @@ TEST_CASE("launcher: children and daemons of ranks do not outlive the job") {
     Launched job(
         {"-n", "2", kProbe, "child", "daemon", "only=0", "input", end, "all", "get=rank_exit/0"});
     job.wait_for("child ", 4);
-    CHECK(job.left_behind().size() == 7);  // launcher, ranks, two of each's own
+    CHECK(job.left_behind().size() == 8);  // launcher, guardian, ranks, two of each's own
     const auto result = job.finish();      // checks that none is left
     CHECK(result.exit_code == (end[0] == 's' ? 137 : std::atoi(end + 5)));
   }

@@ -44,7 +44,7 @@ std::string through_stream(const std::vector<std::string>& pieces, bool flush_be
   return through_sink([&](Sink& sink) {
     int ends[2];
     REQUIRE(::pipe2(ends, O_NONBLOCK) == 0);
-    LineStream stream(Fd{ends[0]}, sink, "[7] ", 2);
+    LineStream stream(Fd{ends[0]}, {.sink = &sink, .prefix = "[7] ", .tail_lines = 2});
     for (const std::string& piece : pieces) {
       REQUIRE(::write(ends[1], piece.data(), piece.size()) == static_cast<ssize_t>(piece.size()));
       CHECK(stream.read_some(1 << 20));
@@ -189,7 +189,7 @@ TEST_CASE("relay: an unfinished line asks to be flushed, the tail keeps the last
   through_sink([&](Sink& sink) {
     int ends[2];
     REQUIRE(::pipe2(ends, O_NONBLOCK) == 0);
-    LineStream stream(Fd{ends[0]}, sink, "", 2);
+    LineStream stream(Fd{ends[0]}, {.sink = &sink, .tail_lines = 2});
     CHECK_FALSE(stream.partial_deadline());
     const std::string text = "1\n2\n3\nrest";
     REQUIRE(::write(ends[1], text.data(), text.size()) == static_cast<ssize_t>(text.size()));

@@ -5,6 +5,9 @@
 //   out=TEXT err=TEXT    a line on stdout or stderr
 //   part=TEXT       the same on stdout without its end
 //   long=N          a line of N bytes
+//   lines=N         N short lines
+//   eat=N           use N MiB of memory
+//   affinity        a line with the CPUs that it may use
 //   close=1         close that descriptor
 //   env=NAME        a line NAME=value
 //   fds             a line with the open descriptors, without that of the crash records
@@ -28,6 +31,7 @@
 #include <map>
 #include <set>
 #include <string>
+#include <vector>
 
 #include <weft/dist/store/place.hpp>
 #include <weft/dist/store/tcp_store.hpp>
@@ -93,6 +97,23 @@ void await(const std::string& name) {
   line("got " + name);
 }
 
+void eat(size_t mebibytes) {
+  static std::vector<std::vector<char>> eaten;
+  for (size_t i = 0; i < mebibytes; ++i) eaten.emplace_back(1 << 20, 'x');
+}
+
+/// "0-3,8"
+std::string allowed_cpus() {
+  std::string text;
+  char buffer[4096];
+  FILE* status = std::fopen("/proc/self/status", "r");
+  while (status != nullptr && std::fgets(buffer, sizeof buffer, status) != nullptr)
+    if (std::string(buffer).starts_with("Cpus_allowed_list:\t")) text = buffer + 19;
+  if (status != nullptr) std::fclose(status);
+  if (text.ends_with('\n')) text.pop_back();
+  return text;
+}
+
 weft::dist::Store& store() {
   static const auto instance = weft::dist::connect_store_from_environment();
   return *instance;
@@ -118,6 +139,13 @@ void act(const std::string& verb, const std::string& value) {
     return;
   }
   if (verb == "long") return line(std::string(std::strtoul(value.c_str(), nullptr, 10), 'x'));
+  if (verb == "lines") {
+    for (long i = std::atol(value.c_str()); i > 0; --i) std::puts("one of many lines of output");
+    std::fflush(stdout);
+    return;
+  }
+  if (verb == "eat") return eat(std::strtoul(value.c_str(), nullptr, 10));
+  if (verb == "affinity") return line("CPUs " + allowed_cpus());
   if (verb == "close") {
     ::close(std::atoi(value.c_str()));
     return;

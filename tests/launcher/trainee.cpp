@@ -12,6 +12,9 @@
 //   thread_segv      a fault in a second thread
 //   fork_segv        a child that faults, while this process goes on
 //   shell=COMMAND    run it
+//   leave            give the group up
+//   busy=N           compute for N ms of processor time
+//   kill_self        SIGKILL to itself
 //   exit=N           std::exit
 //   catch            from here on exceptions give exit code 20, with a line on stderr
 #include <fcntl.h>
@@ -24,6 +27,7 @@
 
 #include <cstdio>
 #include <cstdlib>
+#include <ctime>
 #include <functional>
 #include <map>
 #include <optional>
@@ -91,6 +95,11 @@ void fault_in_child() {
   say("child ended by signal " + std::to_string(WTERMSIG(status)));
 }
 
+void compute_for(long milliseconds) {
+  const std::clock_t end = std::clock() + milliseconds * (CLOCKS_PER_SEC / 1000);
+  while (std::clock() < end) continue;
+}
+
 void reduce(int64_t times, int64_t count) {
   const weft::Tensor values = count == 6 ? weft::full({2, 3}, 1.0) : weft::full({count}, 1.0);
   for (int64_t i = 0; i < times; ++i) group->all_reduce(values);
@@ -122,6 +131,9 @@ const std::map<std::string, std::function<void(const std::string&)>> kActions = 
     {"fork_segv", [](const std::string&) { fault_in_child(); }},
     {"shell",
      [](const std::string& command) { say(std::to_string(std::system(command.c_str()))); }},
+    {"leave", [](const std::string&) { group.reset(); }},
+    {"busy", [](const std::string& ms) { compute_for(std::stol(ms)); }},
+    {"kill_self", [](const std::string&) { ::raise(SIGKILL); }},
     {"exit", [](const std::string& code) { std::exit(std::stoi(code)); }},
 };
 
