@@ -5,7 +5,7 @@
 # What the build needs, and what ./check needs on top of it.
 build_packages=(g++ meson ninja-build ccache pkg-config cmake libfmt-dev libspdlog-dev libtbb-dev
   nlohmann-json3-dev libssl-dev libxxhash-dev libeigen3-dev libdnnl-dev libcli11-dev doctest-dev
-  libbenchmark-dev)
+  libbenchmark-dev libgloo-dev)
 check_packages=(clang-format binutils)
 slow_packages=(clang libclang-rt-14-dev qemu-user)
 

@@ -156,17 +156,23 @@ void Control::begin(const Call& call) {
   check_alive();
   kind_ = call.kind;
   started_ = ticks();
+  patience_ = 0;
   fingerprint_ = fingerprint(id_, ++sequence_, call);
   write_record(call, sequence_);
 }
 
 uint64_t Control::begin_message(const Call& call, uint64_t sequence) {
+  Call labelled = call;
+  labelled.root = label(call.root);
+  return begin_remote_message(labelled, sequence);
+}
+
+uint64_t Control::begin_remote_message(const Call& call, uint64_t sequence) {
   check_alive();
   kind_ = call.kind;
   started_ = ticks();
-  Call labelled = call;
-  labelled.root = label(call.root);
-  write_record(labelled, sequence);
+  patience_ = 0;
+  write_record(call, sequence);
   return fingerprint(id_, sequence, call);
 }
 
@@ -175,9 +181,11 @@ void Control::finish() {
   notes_.finish();
 }
 
-bool Control::is_late() const {
-  return static_cast<double>(ticks() - started_) * scale_.seconds_per_tick() > timeout_;
+double Control::elapsed() const {
+  return static_cast<double>(ticks() - started_) * scale_.seconds_per_tick();
 }
+
+bool Control::is_late() const { return elapsed() > timeout_ + patience_; }
 
 template <class Condition>
 bool Control::spin_and_yield(const Condition& is_met) {

@@ -81,8 +81,18 @@ class Control {
   /// Marks the running call as done.
   void finish();
 
+  /// Lets the rest of the running call wait this much longer: who waits for other nodes finds out
+  /// first which rank it is that keeps all waiting.
+  void set_patience(double seconds) { patience_ = seconds; }
+  /// The running call: the seconds that it has taken, its description, its fingerprint.
+  double elapsed() const;
+  std::string running_call() const { return last_call(rank_); }
+  uint64_t running_fingerprint() const { return fingerprint_; }
+
   /// Counts and waits of send and recv. `begin_message` starts the call with its own deadline.
   uint64_t begin_message(const Call& call, uint64_t sequence);
+  /// The same for a message to or from another node: call.root is a rank of the whole group.
+  uint64_t begin_remote_message(const Call& call, uint64_t sequence);
   Channel& channel(int from, int to) const { return block_.channel(from, to); }
   void signal(std::atomic<uint32_t>& count, std::atomic<uint32_t>& waiters);
   void await(std::atomic<uint32_t>& count, uint32_t target, std::atomic<uint32_t>& waiters,
@@ -150,6 +160,7 @@ class Control {
   Record* record_ = nullptr;
   uint64_t started_ = 0;  ///< ticks() of the running call
   TickScale scale_;
+  double patience_ = 0;
 };
 
 }  // namespace weft::inline v0::dist::detail

@@ -7,6 +7,7 @@
 #include <weft/core/base/check.hpp>
 #include <weft/core/base/log.hpp>
 #include <weft/dist/comm/control.hpp>
+#include <weft/dist/comm/layout.hpp>
 
 namespace weft::inline v0::dist::detail {
 
@@ -31,21 +32,6 @@ std::string process_state(int pid) {
     case 't': return "stopped";
     default: return "dead";
   }
-}
-
-/// "ranks 0, 2 to 5", "rank 3", "none".
-std::string list_ranks(const std::vector<int>& ranks) {
-  if (ranks.empty()) return "none";
-  std::string text = ranks.size() == 1 ? "rank " : "ranks ";
-  for (size_t i = 0; i < ranks.size();) {
-    size_t last = i;
-    while (last + 1 < ranks.size() && ranks[last + 1] == ranks[last] + 1) ++last;
-    if (last == i + 1) --last;  // two in a row are no range
-    text += fmt::format("{}{}", i == 0 ? "" : ", ", ranks[i]);
-    if (last > i) text += fmt::format(" to {}", ranks[last]);
-    i = last + 1;
-  }
-  return text;
 }
 
 }  // namespace

@@ -9,6 +9,7 @@
 #include <weft/autograd/autograd.hpp>
 #include <weft/core/base/check.hpp>
 #include <weft/core/ops.hpp>
+#include <weft/dist/comm/spanning.hpp>
 #include <weft/dist/comm/transport.hpp>
 
 namespace weft::inline v0::dist {
@@ -255,9 +256,12 @@ void Group::abort(const std::string& reason) const noexcept {
                                 reason.empty() ? "" : ": ", reason));
 }
 
-void run_fake_group(int size, const std::function<void(const Group&)>& body, double timeout) {
-  WEFT_CHECK(ArgumentError, size > 0, "run_fake_group: {} ranks", size);
-  auto peers = detail::join_threads(size);
+namespace {
+
+/// Runs one thread for each rank of `ranks`, which joins a group with `join(rank)` and runs `body`
+/// in it, and throws the first exception again.
+void run_ranks(int ranks, const std::function<std::unique_ptr<detail::Transport>(int)>& join,
+               const std::function<void(const Group&)>& body) {
   std::mutex mutex;
   std::exception_ptr first;
   const auto keep_first = [&] {
@@ -265,10 +269,10 @@ void run_fake_group(int size, const std::function<void(const Group&)>& body, dou
     if (first == nullptr) first = std::current_exception();
   };
   std::vector<std::thread> threads;
-  for (auto& mine : peers)
-    threads.emplace_back([&, timeout] {
+  for (int rank = 0; rank < ranks; ++rank)
+    threads.emplace_back([&, rank] {
       try {
-        const Group group(detail::make_shared_transport(std::move(mine), "fake", timeout));
+        const Group group(join(rank));
         // Kept before the group is left: what the others throw because of that comes later.
         try {
           body(group);
@@ -281,6 +285,47 @@ void run_fake_group(int size, const std::function<void(const Group&)>& body, dou
     });
   for (std::thread& thread : threads) thread.join();
   if (first != nullptr) std::rethrow_exception(first);
+}
+
+}  // namespace
+
+void run_fake_group(int size, const std::function<void(const Group&)>& body, double timeout) {
+  WEFT_CHECK(ArgumentError, size > 0, "run_fake_group: {} ranks", size);
+  auto peers = detail::join_threads(size);
+  run_ranks(
+      size,
+      [&](int rank) {
+        return detail::make_shared_transport(std::move(peers[static_cast<size_t>(rank)]), "fake",
+                                             timeout);
+      },
+      body);
+}
+
+void run_fake_nodes(const std::vector<int>& node_of, const std::function<void(const Group&)>& body,
+                    double timeout) {
+  const auto size = static_cast<int>(node_of.size());
+  WEFT_CHECK(ArgumentError, size > 0, "run_fake_nodes: {} ranks", size);
+  std::vector<std::string> hosts;
+  for (const int node : node_of) hosts.push_back(fmt::format("fake{}", node));
+  detail::SpanningParts parts;
+  parts.layout = detail::make_layout(node_of, hosts);
+  parts.connector = detail::make_memory_connector();
+  parts.store = parts.names = std::make_shared<InProcessStore>(timeout);
+  parts.timeout = timeout;
+  std::vector<std::unique_ptr<detail::Peers>> peers(node_of.size());
+  for (const std::vector<int>& members : parts.layout.members) {
+    auto its = detail::join_threads(static_cast<int>(members.size()));
+    for (size_t i = 0; i < members.size(); ++i)
+      peers[static_cast<size_t>(members[i])] = std::move(its[i]);
+  }
+  run_ranks(
+      size,
+      [&](int rank) {
+        return detail::make_spanning_transport("fake", rank, parts,
+                                               std::move(peers[static_cast<size_t>(rank)]),
+                                               detail::deadline_after(timeout));
+      },
+      body);
 }
 
 }  // namespace weft::inline v0::dist

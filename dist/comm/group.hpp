@@ -23,7 +23,8 @@ inline constexpr double kCollectiveTimeout = 600.0;  ///< seconds; WEFT_COLLECTI
 /// A call returns when its result is there.
 ///
 /// Results are equal to the bit on all ranks and from run to run: elements are combined in the
-/// order of the ranks, 16-bit floats in f32 and rounded once. Tensors on another device than the
+/// order of the ranks (where the group spans hosts, on each host first, then in the order of the
+/// hosts), 16-bit floats in f32 and rounded once. Tensors on another device than the
 /// CPU, or not packed, go through a packed copy on the host.
 ///
 /// Every collective throws DesyncError (on all ranks, with the calls of all) where the ranks call
@@ -108,13 +109,20 @@ class WEFT_API Group {
 /// The group of all ranks of the job that this process belongs to, as RANK, WORLD_SIZE and the
 /// job's store say (dist/store/tcp_store.hpp); the group of this process alone without them. Throws
 /// ArgumentError for variables that make no sense, TimeoutError where ranks do not join within
-/// WEFT_JOIN_TIMEOUT, CommError where the ranks are on several hosts.
+/// WEFT_JOIN_TIMEOUT, CommError where the ranks are on several hosts and weft was built without
+/// gloo, or the hosts cannot reach each other.
 WEFT_API Group init_process_group();
 
 /// Runs `body` as `size` ranks that are threads of this process, over the same code as processes of
 /// one host, and waits for them. For tests. The first exception that a rank ended with is thrown
 /// again.
 WEFT_API void run_fake_group(int size, const std::function<void(const Group&)>& body,
+                             double timeout = kCollectiveTimeout);
+
+/// The same with rank r on node `node_of[r]`, over the code that spans hosts; between the nodes,
+/// memory takes the network's place.
+WEFT_API void run_fake_nodes(const std::vector<int>& node_of,
+                             const std::function<void(const Group&)>& body,
                              double timeout = kCollectiveTimeout);
 
 }  // namespace weft::inline v0::dist

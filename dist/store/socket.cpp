@@ -199,6 +199,24 @@ Fd connect_to(const std::string& host, int port, TimePoint deadline, std::string
   return {};
 }
 
+std::string local_address_towards(const std::string& host) {
+  Addresses found;
+  if (const int code = resolve(host, 9, found); code != 0)
+    fail<CommError>("store: cannot resolve the host '{}': {}", host, gai_strerror(code));
+  std::string error = "no address";
+  for (const addrinfo* a = found.get(); a != nullptr; a = a->ai_next) {
+    // Nothing is sent: connecting a datagram socket looks up the way.
+    const Fd fd(::socket(a->ai_family, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+    sockaddr_storage own{};
+    socklen_t size = sizeof own;
+    if (fd && ::connect(fd.get(), a->ai_addr, a->ai_addrlen) == 0 &&
+        ::getsockname(fd.get(), reinterpret_cast<sockaddr*>(&own), &size) == 0)
+      return describe(own, size).first;
+    error = std::strerror(errno);
+  }
+  fail<CommError>("store: no way to the host '{}': {}", host, error);
+}
+
 std::string peer_name(int fd) {
   sockaddr_storage peer{};
   socklen_t size = sizeof peer;

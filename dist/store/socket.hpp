@@ -57,6 +57,10 @@ Fd connect_to(const std::string& host, int port, TimePoint deadline, std::string
 /// "127.0.0.1:4711", the peer of a connected socket.
 std::string peer_name(int fd);
 
+/// The address that this host uses to send to `host`. Throws CommError where that does not resolve
+/// or there is no way to it.
+std::string local_address_towards(const std::string& host);
+
 /// "host:port", with brackets around an IPv6 address.
 std::string endpoint_name(const std::string& host, int port);
 

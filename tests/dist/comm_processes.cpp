@@ -155,7 +155,11 @@ TEST_CASE("init_process_group: alone, and with variables that make no sense") {
     check_error<ArgumentError>("init_group_no_rank", [] { init_process_group(); });
   }
   {
+    // Several hosts need gloo, if weft was built with it, and then a store.
     const auto environment = with("4", "1", "2");
-    check_error<CommError>("init_group_hosts", [] { init_process_group(); });
+    const std::string text = text_of<Error>([] { init_process_group(); });
+    CHECK_MESSAGE((text.find("was built without it; install libgloo-dev") != std::string::npos ||
+                   text.find("neither WEFT_STORE nor MASTER_ADDR") != std::string::npos),
+                  text);
   }
 }

@@ -6,6 +6,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <chrono>
 #include <cstdlib>
@@ -41,18 +42,39 @@ void check_on_ranks(int size, const std::function<void(const dist::Group&, Probl
   CHECK_MESSAGE(text.empty(), text);
 }
 
+void check_on_nodes(const std::vector<int>& node_of,
+                    const std::function<void(const dist::Group&, Problems&)>& body) {
+  CAPTURE(node_of.size());
+  Problems problems;
+  dist::run_fake_nodes(
+      node_of, [&](const dist::Group& group) { body(group, problems); }, 60);
+  const std::string text = problems.text();
+  CHECK_MESSAGE(text.empty(), text);
+}
+
 RankProcesses::RankProcesses(const std::string& probe, int size,
                              const std::vector<std::string>& env)
+    : RankProcesses(probe, std::vector<int>(static_cast<size_t>(size), 0), env) {}
+
+RankProcesses::RankProcesses(const std::string& probe, const std::vector<int>& node_of,
+                             const std::vector<std::string>& env)
     : server_(std::make_unique<dist::StoreServer>(dist::StoreServerOptions{.token = kToken})),
-      ranks_(static_cast<size_t>(size)) {
-  for (int r = 0; r < size; ++r) {
-    Rank& rank = ranks_[static_cast<size_t>(r)];
+      ranks_(node_of.size()) {
+  const auto count = [&](auto first, auto last, int node) {
+    return std::to_string(std::count(first, last, node));
+  };
+  const int nodes = *std::max_element(node_of.begin(), node_of.end()) + 1;
+  for (size_t r = 0; r < node_of.size(); ++r) {
+    Rank& rank = ranks_[r];
+    const auto begin = node_of.begin(), here = begin + static_cast<std::ptrdiff_t>(r);
     std::vector<std::string> words = {
         "env",
         "RANK=" + std::to_string(r),
-        "LOCAL_RANK=" + std::to_string(r),
-        "WORLD_SIZE=" + std::to_string(size),
-        "LOCAL_WORLD_SIZE=" + std::to_string(size),
+        "LOCAL_RANK=" + count(begin, here, *here),
+        "WORLD_SIZE=" + std::to_string(node_of.size()),
+        "LOCAL_WORLD_SIZE=" + count(begin, node_of.end(), *here),
+        "GROUP_RANK=" + std::to_string(*here),
+        "GROUP_WORLD_SIZE=" + std::to_string(nodes),
         "WEFT_STORE=tcp://127.0.0.1:" + std::to_string(server_->port()),
         "WEFT_TOKEN=" + kToken,
         "WEFT_TEST_PROBE=" + probe};

@@ -29,6 +29,10 @@ class Problems {
 /// Runs `body` on `size` fake ranks and CHECKs that nothing went wrong.
 void check_on_ranks(int size, const std::function<void(const dist::Group&, Problems&)>& body);
 
+/// The same on ranks that span nodes: rank r is on node `node_of[r]`.
+void check_on_nodes(const std::vector<int>& node_of,
+                    const std::function<void(const dist::Group&, Problems&)>& body);
+
 /// The text of the E that `action` throws; what happened instead where it does not.
 template <class E, class Action>
 std::string text_of(Action&& action) {
@@ -46,6 +50,9 @@ std::string text_of(Action&& action) {
 class RankProcesses {
  public:
   RankProcesses(const std::string& probe, int size, const std::vector<std::string>& env = {});
+  /// Rank r says that it is on node `node_of[r]`; all are on this host, and talk over loopback.
+  RankProcesses(const std::string& probe, const std::vector<int>& node_of,
+                const std::vector<std::string>& env = {});
   ~RankProcesses();
 
   pid_t pid(int rank) const { return ranks_[static_cast<size_t>(rank)].pid; }
@@ -54,6 +61,8 @@ class RankProcesses {
   bool wait_for_line(int rank, const std::string& line);
   /// Waits for the rank's end. The exit code, or 128 + signal; -1 after 60 s.
   int wait(int rank);
+  /// The store's server, from the side that hosts it.
+  dist::StoreServer& server() { return *server_; }
   /// What the rank has printed so far (complete once it has been waited for).
   const std::string& output(int rank) const { return ranks_[static_cast<size_t>(rank)].output; }
 

@@ -1,0 +1,148 @@
+// Note [Signs of life]
+// Connections between hosts notice a process that ends, not a host that is switched off or a cable
+// that is pulled. So one process of each node adds to a counter in the store once a second, and one
+// looks at the next node's. Silence is counted in looks, not in time: a job that was stopped and
+// continued as a whole has not been silent. The store's own host is watched by everybody: who has
+// not reached the store for kSilence seconds ends its groups.
+#include <chrono>
+#include <condition_variable>
+#include <map>
+#include <mutex>
+#include <optional>
+#include <thread>
+#include <utility>
+
+#include <weft/core/base/check.hpp>
+#include <weft/dist/comm/job_watch.hpp>
+#include <weft/dist/store/clock.hpp>
+
+namespace weft::inline v0::dist::detail {
+
+namespace {
+
+constexpr double kBeat = 1.0;  // seconds
+constexpr double kNap = 0.2;   // seconds: so long may the end of the watch take
+constexpr int kSilence = 6;    // beats
+const std::string kFailureKey = "launch/failure";
+
+class StoreWatch final : public JobWatch {
+ public:
+  StoreWatch(std::shared_ptr<Store> store, WatchedNodes nodes)
+      : store_(std::move(store)), nodes_(std::move(nodes)), thread_([this] { run(); }) {
+    pthread_setname_np(thread_.native_handle(), "weft-watch");
+  }
+
+  ~StoreWatch() override {
+    {
+      const std::lock_guard lock(mutex_);
+      ends_ = true;
+    }
+    changed_.notify_all();
+    thread_.join();
+  }
+
+  int add(FailureHandler handler) override {
+    const std::lock_guard lock(mutex_);
+    if (failure_) handler(failure_->first, failure_->second);
+    handlers_.emplace(++last_, std::move(handler));
+    return last_;
+  }
+
+  void remove(int number) noexcept override {
+    const std::lock_guard lock(mutex_);
+    handlers_.erase(number);
+  }
+
+ private:
+  bool ends() {
+    const std::lock_guard lock(mutex_);
+    return ends_;
+  }
+
+  void run() {
+    int unreachable = 0, silent = 0;
+    std::string last_seen;
+    while (!ends()) {
+      const TimePoint start = Clock::now();
+      try {
+        if (nodes_.speaks) store_->add(life_key(nodes_.node), 1, kBeat);
+        // A launcher's word comes at once; this wait is the pause as well.
+        if (look_at_failure(start)) return;
+        unreachable = 0;
+        if (nodes_.speaks) {
+          const std::string seen = store_->check({life_key(nodes_.next)}, kBeat)
+                                       ? store_->get(life_key(nodes_.next), kBeat)
+                                       : "";
+          // A node that has not begun yet is missed by those that join it.
+          silent = seen.empty() || seen != last_seen ? 0 : silent + 1;
+          last_seen = seen;
+        }
+      } catch (const CommError&) {
+        ++unreachable;
+        pause(start);
+      }
+      if (unreachable >= kSilence)
+        return tell(-1, fmt::format("the job's store has been out of reach for {:.0f} s; its host, "
+                                    "or the network, is down",
+                                    kSilence * kBeat));
+      if (silent >= kSilence) {
+        const std::string text = fmt::format(
+            "host {} has given no sign of life for {:.0f} s; it, or the network, is down",
+            nodes_.next_host, kSilence * kBeat);
+        publish(text);
+        return tell(nodes_.next_rank, text);
+      }
+    }
+  }
+
+  /// Waits until the next beat for the word that the job has failed.
+  bool look_at_failure(TimePoint start) {
+    while (!ends() && seconds_since(start) < kBeat) try {
+        tell(-1, store_->get(kFailureKey, kNap));
+        return true;
+      } catch (const TimeoutError&) {
+        continue;  // no word, or no store: one that answers says which
+      }
+    if (!ends()) store_->check({kFailureKey}, kNap);
+    return false;
+  }
+
+  void pause(TimePoint start) {
+    std::unique_lock lock(mutex_);
+    changed_.wait_until(lock, start + to_duration(kBeat), [this] { return ends_; });
+  }
+
+  void publish(const std::string& text) {
+    try {
+      store_->compare_set(kFailureKey, "", text, kBeat);
+    } catch (const CommError&) {
+      return;  // the others see for themselves that the store is gone
+    }
+  }
+
+  void tell(int rank, const std::string& text) {
+    const std::lock_guard lock(mutex_);
+    failure_.emplace(rank, text);
+    for (const auto& [number, handler] : handlers_) handler(rank, text);
+  }
+
+  static std::string life_key(int node) { return fmt::format("life/{}", node); }
+
+  std::shared_ptr<Store> store_;
+  WatchedNodes nodes_;
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::map<int, FailureHandler> handlers_;
+  std::optional<std::pair<int, std::string>> failure_;
+  int last_ = 0;
+  bool ends_ = false;
+  std::thread thread_;
+};
+
+}  // namespace
+
+std::shared_ptr<JobWatch> make_job_watch(std::shared_ptr<Store> store, WatchedNodes nodes) {
+  return std::make_shared<StoreWatch>(std::move(store), std::move(nodes));
+}
+
+}  // namespace weft::inline v0::dist::detail

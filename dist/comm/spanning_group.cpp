@@ -1,0 +1,221 @@
+#include <weft/dist/comm/spanning_group.hpp>
+
+#include <algorithm>
+#include <charconv>
+#include <utility>
+
+#include <weft/core/base/check.hpp>
+#include <weft/core/base/log.hpp>
+#include <weft/dist/store/tcp_store.hpp>
+
+namespace weft::inline v0::dist::detail {
+
+namespace {
+
+constexpr double kReasonPatience = 1.0;  // seconds to learn why a link broke
+
+size_t to_size(int value) { return static_cast<size_t>(value); }
+
+/// What a group ended with, as it is written into the store.
+std::string encode(const CommError& error) {
+  Ending kind = Ending::aborted;
+  int lost = -1;
+  if (const auto* peer = dynamic_cast<const PeerLost*>(&error)) {
+    kind = Ending::lost;
+    lost = peer->rank();
+  } else if (dynamic_cast<const TimeoutError*>(&error) != nullptr) {
+    kind = Ending::timeout;
+  } else if (dynamic_cast<const DesyncError*>(&error) != nullptr) {
+    kind = Ending::desync;
+  }
+  return fmt::format("{} {}\n{}", static_cast<int>(kind), lost, error.what());
+}
+
+struct Ended {
+  Ending kind = Ending::aborted;
+  int lost = -1;
+  std::string reason;
+};
+
+Ended decode(const std::string& text) {
+  Ended ended;
+  int kind = 0;
+  const char* end = text.data() + text.size();
+  const auto [after, error] = std::from_chars(text.data(), end, kind);
+  if (error == std::errc() && kind > 0 && kind <= static_cast<int>(Ending::desync))
+    ended.kind = static_cast<Ending>(kind);
+  if (after != end) std::from_chars(after + 1, end, ended.lost);
+  const size_t line = text.find('\n');
+  ended.reason = line == std::string::npos ? text : text.substr(line + 1);
+  return ended;
+}
+
+}  // namespace
+
+SpanningGroup::SpanningGroup(const std::string& name, int rank, SpanningParts parts,
+                             std::unique_ptr<Peers> peers)
+    : name_(name),
+      rank_(rank),
+      parts_(std::move(parts)),
+      layout_(parts_.layout),
+      node_(node_of(rank)),
+      node_part_(make_node_transport(std::move(peers), name, parts_.timeout, members_of(node_))),
+      control_(node_part_->control()) {
+  if (parts_.watch)
+    watched_ = parts_.watch->add([this](int its_rank, const std::string& text) {
+      control_.end(Ending::lost, rank_in_group(its_rank), text);
+    });
+}
+
+SpanningGroup::~SpanningGroup() {
+  if (parts_.watch) parts_.watch->remove(watched_);
+}
+
+int SpanningGroup::rank_in_group(int world) const {
+  const auto place = std::find(layout_.world.begin(), layout_.world.end(), world);
+  return place == layout_.world.end() ? -1 : static_cast<int>(place - layout_.world.begin());
+}
+
+int SpanningGroup::Owner::node(int peer) const { return rank_ < 0 ? peer : group_.node_of(rank_); }
+void SpanningGroup::Owner::on_wait(int peer) { group_.check_wait(node(peer), rank_); }
+void SpanningGroup::Owner::on_broken(int peer, const std::string& why) {
+  group_.fail_broken(node(peer), rank_, why);
+}
+void SpanningGroup::Owner::on_desync(Crossing& crossing) {
+  if (rank_ >= 0) group_.fail_message(crossing, rank_);
+  group_.fail_desync(crossing);
+}
+void SpanningGroup::Owner::on_left(int peer) { group_.fail_left(node(peer), rank_); }
+
+void SpanningGroup::end_everywhere(const CommError& error) noexcept {
+  if (ended_.exchange(true)) return;
+  try {
+    parts_.names->compare_set(ended_key(), "", encode(error), kReasonPatience);
+  } catch (const Error& unreachable) {
+    // Without the store the others see no more than that this rank is gone.
+    logging::warn(fmt::format("group '{}': the other hosts are not told why it ended: {}", name_,
+                              unreachable.what()));
+  }
+  close_links();
+}
+
+void SpanningGroup::abort_everywhere(const std::string& reason) noexcept {
+  control_.end(Ending::aborted, -1, reason);
+  try {
+    control_.check_alive();
+  } catch (const CommError& error) {
+    end_everywhere(error);
+  }
+}
+
+void SpanningGroup::throw_ending() {
+  control_.check_alive();
+  throw CommError(fmt::format("group '{}': ended", name_));
+}
+
+std::string SpanningGroup::name_of_peer(int node, int rank) const {
+  return rank < 0 ? layout_.name_of_node(node)
+                  : fmt::format("rank {} on host {}", rank, layout_.hosts[to_size(node)]);
+}
+
+/// Takes over the reason that another node has written, if one has.
+void SpanningGroup::adopt_reason(double patience) {
+  try {
+    const Ended ended = decode(parts_.names->get(ended_key(), patience));
+    control_.end(ended.kind, ended.lost, ended.reason);
+  } catch (const CommError&) {
+    return;  // none is there, or the store is not: the caller says what it knows itself
+  }
+  control_.check_alive();
+}
+
+void SpanningGroup::check_wait(int node, int rank) {
+  control_.check_alive();
+  if (control_.elapsed() <= control_.timeout() + kOutlast) return;
+  adopt_reason(0.05);
+  control_.end(
+      Ending::timeout, rank,
+      fmt::format("{}: in group '{}', rank {} waited {:.4g} s for {}; WEFT_COLLECTIVE_TIMEOUT "
+                  "sets the limit",
+                  control_.running_call(), name_, rank_, control_.timeout(),
+                  name_of_peer(node, rank)));
+  throw_ending();
+}
+
+void SpanningGroup::fail_broken(int node, int rank, const std::string& why) {
+  const TimePoint deadline = deadline_after(kReasonPatience);
+  while (Clock::now() < deadline) {
+    control_.check_alive();
+    adopt_reason(0.05);
+    for (const int member : layout_.members[to_size(node)]) {
+      const auto text = exit_of(layout_.world[to_size(member)]);
+      if (!text) continue;
+      control_.end(Ending::lost, member,
+                   fmt::format("{}: rank {} of group '{}' is gone: {}", control_.running_call(),
+                               member, name_, *text));
+      throw_ending();
+    }
+  }
+  control_.end(Ending::lost, rank,
+               fmt::format("{}: in group '{}', {} is unreachable: {}", control_.running_call(),
+                           name_, name_of_peer(node, rank), why));
+  throw_ending();
+}
+
+std::optional<std::string> SpanningGroup::exit_of(int world) const {
+  try {
+    const std::string key = rank_exit_key(world);
+    if (parts_.store->check({key}, 0.2)) return parts_.store->get(key, 0.2);
+  } catch (const CommError&) {
+    return std::nullopt;  // the store is not there to tell
+  }
+  return std::nullopt;
+}
+
+void SpanningGroup::fail_left(int node, int rank) {
+  const int lost = rank >= 0 ? rank : layout_.members[to_size(node)][0];
+  control_.end(Ending::lost, lost,
+               fmt::format("{}: {} left group '{}'", control_.running_call(),
+                           name_of_peer(node, rank), name_));
+  throw_ending();
+}
+
+void SpanningGroup::fail_desync(const Crossing& crossing) {
+  struct Kind {
+    uint64_t fingerprint;
+    std::string call;
+    std::vector<int> ranks;
+  };
+  std::vector<Kind> kinds;
+  for (int k = 0; k < layout_.nodes(); ++k) {
+    const Header& its = crossing.header(k);
+    auto known = std::find_if(kinds.begin(), kinds.end(), [&](const Kind& kind) {
+      return kind.fingerprint == its.fingerprint;
+    });
+    if (known == kinds.end()) known = kinds.insert(known, {its.fingerprint, describe(its), {}});
+    known->ranks.insert(known->ranks.end(), members_of(k).begin(), members_of(k).end());
+  }
+  std::string text;
+  for (const Kind& kind : kinds)
+    text +=
+        fmt::format("{}{} called {}", text.empty() ? "" : "; ", list_ranks(kind.ranks), kind.call);
+  control_.end(Ending::desync, -1,
+               fmt::format("group '{}': the ranks called different collectives: {}; all must "
+                           "make the same calls in the same order",
+                           name_, text));
+  throw_ending();
+}
+
+void SpanningGroup::fail_message(const Crossing& line, int peer) {
+  const std::string mine = describe(line.header(line.rank()));
+  const std::string theirs = describe(line.header(1 - line.rank()));
+  const bool first = rank_ < peer;
+  control_.end(
+      Ending::desync, -1,
+      fmt::format("group '{}': send and recv do not match: rank {} called {}; rank {} called {}",
+                  name_, first ? rank_ : peer, first ? mine : theirs, first ? peer : rank_,
+                  first ? theirs : mine));
+  throw_ending();
+}
+
+}  // namespace weft::inline v0::dist::detail

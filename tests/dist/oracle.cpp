@@ -1,0 +1,162 @@
+#include <weft/tests/dist/oracle.hpp>
+
+#include <algorithm>
+
+#include <weft/core/ops.hpp>
+
+namespace weft::test {
+
+using dist::Group;
+using dist::ReduceOp;
+
+namespace {
+
+constexpr DType kAll[] = {DType::boolean, DType::u8,  DType::i8,   DType::i16, DType::i32,
+                          DType::i64,     DType::f16, DType::bf16, DType::f32, DType::f64};
+constexpr ReduceOp kOps[] = {ReduceOp::sum,  ReduceOp::avg,  ReduceOp::min, ReduceOp::max,
+                             ReduceOp::prod, ReduceOp::band, ReduceOp::bor, ReduceOp::bxor};
+const char* const kOpNames[] = {"sum", "avg", "min", "max", "prod", "band", "bor", "bxor"};
+
+double value_of(int rank, int64_t i) { return static_cast<double>((rank * 7 + i * 3) % 4); }
+
+bool fits(ReduceOp op, DType dtype) {
+  if (op == ReduceOp::avg) return is_floating(dtype);
+  return op < ReduceOp::band || !is_floating(dtype);
+}
+
+}  // namespace
+
+Tensor make(DType dtype, const Shape& shape, const std::function<double(int64_t)>& value) {
+  std::vector<double> values(static_cast<size_t>(shape.numel()));
+  for (size_t i = 0; i < values.size(); ++i) values[i] = value(static_cast<int64_t>(i));
+  return from_host(values.data(), shape, DType::f64).to(dtype);
+}
+
+Tensor values_of(int rank, DType dtype, const Shape& shape) {
+  return make(dtype, shape, [rank](int64_t i) { return value_of(rank, i); });
+}
+
+double combined(DType dtype, ReduceOp op, int size, int64_t i) {
+  const bool logical = dtype == DType::boolean;
+  double result = 0;
+  for (int r = 0; r < size; ++r) {
+    const double v = logical ? (value_of(r, i) != 0 ? 1 : 0) : value_of(r, i);
+    if (r == 0)
+      result = v;
+    else if (op == ReduceOp::min)
+      result = std::min(result, v);
+    else if (op == ReduceOp::max)
+      result = std::max(result, v);
+    else if (op == ReduceOp::prod)
+      result *= v;
+    else if (op == ReduceOp::band)
+      result = static_cast<double>(static_cast<int>(result) & static_cast<int>(v));
+    else if (op == ReduceOp::bor)
+      result = static_cast<double>(static_cast<int>(result) | static_cast<int>(v));
+    else if (op == ReduceOp::bxor)
+      result = static_cast<double>(static_cast<int>(result) ^ static_cast<int>(v));
+    else
+      result += v;
+  }
+  if (op == ReduceOp::avg) result /= size;
+  return logical && result > 1 ? 1 : result;
+}
+
+std::string first_difference(const Tensor& got, const Tensor& expected) {
+  const auto a = got.to_vector<double>(), b = expected.to_vector<double>();
+  if (got.shape() != expected.shape())
+    return to_string(got.shape()) + " instead of " + to_string(expected.shape());
+  for (size_t i = 0; i < a.size(); ++i)
+    if (a[i] != b[i])
+      return "[" + std::to_string(i) + "] = " + std::to_string(a[i]) + " instead of " +
+             std::to_string(b[i]);
+  return "";
+}
+
+void check_all_reduce(const Group& group, Problems& problems, const std::vector<int64_t>& counts,
+                      int64_t limit) {
+  for (const DType dtype : kAll)
+    for (const ReduceOp op : kOps)
+      for (const int64_t count : counts) {
+        if (!fits(op, dtype)) continue;
+        if (count > limit && op != ReduceOp::sum) continue;
+        const Tensor tensor = values_of(group.rank(), dtype, {count});
+        const uint32_t version = tensor.version();
+        group.all_reduce(tensor, op);
+        const Tensor expected =
+            make(dtype, {count}, [&](int64_t i) { return combined(dtype, op, group.size(), i); });
+        const std::string difference = first_difference(tensor, expected);
+        const std::string what = std::string(name_of(dtype)) + " " +
+                                 kOpNames[static_cast<int>(op)] + " of " + std::to_string(count) +
+                                 ": ";
+        problems.expect(difference.empty(), what + difference);
+        problems.expect(tensor.version() != version, what + "the version did not change");
+      }
+}
+
+void check_moves(const Group& group, Problems& problems, const std::vector<int64_t>& counts,
+                 const std::vector<DType>& dtypes) {
+  const int size = group.size();
+  const int rank = group.rank();
+  for (const DType dtype : dtypes)
+    for (const int64_t count : counts) {
+      const Shape shape{count};
+      const std::string what = std::string(name_of(dtype)) + " of " + std::to_string(count);
+      const auto row = [&](const Tensor& rows, int r) { return rows.select(0, r); };
+      const Tensor mine = values_of(rank, dtype, shape);
+
+      const Tensor all = group.all_gather(mine);
+      problems.expect(all.shape() == Shape{size, count}, what + ": shape of all_gather");
+      for (int r = 0; r < size; ++r)
+        problems.expect(first_difference(row(all, r), values_of(r, dtype, shape)).empty(),
+                        what + ": all_gather");
+      for (int root = 0; root < size; ++root) {
+        const Tensor rows = group.gather(mine, root);
+        problems.expect(rows.defined() == (rank == root), what + ": gather on the root alone");
+        for (int r = 0; r < size && rank == root; ++r)
+          problems.expect(first_difference(row(rows, r), values_of(r, dtype, shape)).empty(),
+                          what + ": gather");
+        const Tensor copy = mine.clone();
+        group.broadcast(copy, root);
+        problems.expect(first_difference(copy, values_of(root, dtype, shape)).empty(),
+                        what + ": broadcast");
+        const Tensor part = empty(shape, {.dtype = dtype});
+        group.scatter(part, rank == root ? all : Tensor(), root);
+        problems.expect(first_difference(part, mine).empty(), what + ": scatter");
+      }
+      // Row r of rank q is values_of(r + 10 q): a transposition and its sum are easily known.
+      const auto cell = [&](int q, int r) { return values_of(r + 10 * q, dtype, shape); };
+      std::vector<Tensor> cells, transposed;
+      for (int r = 0; r < size; ++r) {
+        cells.push_back(cell(rank, r));
+        transposed.push_back(cell(r, rank));
+      }
+      const Tensor swapped = group.all_to_all(cat(cells));
+      problems.expect(first_difference(swapped, cat(transposed)).empty(), what + ": all_to_all");
+      if (dtype == DType::boolean) continue;
+      const Tensor sums = group.reduce_scatter(cat(cells));
+      const Tensor expected = make(dtype, shape, [&](int64_t i) {
+        double sum = 0;
+        for (int q = 0; q < size; ++q) sum += value_of(rank + 10 * q, i);
+        return sum;
+      });
+      problems.expect(first_difference(sums, expected).empty(), what + ": reduce_scatter");
+    }
+}
+
+void check_messages(const Group& group, Problems& problems, const std::vector<int64_t>& counts) {
+  for (int from = 0; from < group.size(); ++from)
+    for (int to = 0; to < group.size(); ++to)
+      for (const int64_t count : counts) {
+        if (from == to) continue;
+        if (group.rank() == from) group.send(values_of(from, DType::f32, {count}), to);
+        if (group.rank() != to) continue;
+        const Tensor got = full({count}, -1.0);
+        group.recv(got, from);
+        problems.expect(first_difference(got, values_of(from, DType::f32, {count})).empty(),
+                        "message");
+      }
+  group.barrier();
+}
+
+}  // namespace weft::test
