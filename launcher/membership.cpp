@@ -161,7 +161,6 @@ Membership::Actions Membership::gone(const std::string& id, const std::string& r
   if (state_ == State::running)
     begin_stop({.text = fmt::format("node {} {} is gone: {}", planned->second.node_rank,
                                     name(hello), reason),
-                .host = hello.host,
                 .code = kExitLost},
                out);
   settle_if_over(out, now);

@@ -84,7 +84,7 @@ NodeLink::~NodeLink() {
   {
     const std::lock_guard lock(mutex_);
     closing_ = true;
-    store = lost_ ? nullptr : store_;
+    store = lost_ || over_ ? nullptr : store_;
   }
   changed_.notify_all();
   try {
@@ -117,7 +117,7 @@ void NodeLink::post(LinkEvent event) {
 void NodeLink::lose(const std::string& why) {
   {
     const std::lock_guard lock(mutex_);
-    if (std::exchange(lost_, true) || closing_) return;
+    if (std::exchange(lost_, true) || closing_ || over_) return;
   }
   changed_.notify_all();
   post({.kind = LinkEvent::Kind::lost, .text = why});
@@ -164,7 +164,7 @@ void NodeLink::receive() {
         const std::string key = key_to(id(), next);
         if (store->wait_any({key, close_key(id())}, kLongWait) != 0) break;
         ++next;
-        on_message(store->get(key, kSendTimeout));
+        if (!on_message(store->get(key, kSendTimeout))) return;
         store->delete_key(key, kSendTimeout);
       } catch (const CommError&) {
         // A broken line is made again by the store, within its own limits.
@@ -179,9 +179,10 @@ void NodeLink::receive() {
   }
 }
 
-void NodeLink::on_message(const std::string& value) {
+/// Whether more may come: after the end node 0 need not be there any more.
+bool NodeLink::on_message(const std::string& value) {
   const auto fields = unpack(value);
-  if (!fields || fields->empty()) return lose("node 0 sent a message that makes no sense");
+  if (!fields || fields->empty()) throw Error("node 0 sent a message that makes no sense");
   const Fields& f = *fields;
   LinkEvent event;
   if (f[0] == "refuse" && f.size() == 2) {
@@ -199,9 +200,15 @@ void NodeLink::on_message(const std::string& value) {
     event.kind = LinkEvent::Kind::start;
     event.assignment = *assignment;
   } else {
-    return lose("node 0 sent a message that makes no sense");
+    throw Error("node 0 sent a message that makes no sense");
+  }
+  const bool last = event.kind == LinkEvent::Kind::finish || event.kind == LinkEvent::Kind::refused;
+  if (last) {
+    const std::lock_guard lock(mutex_);
+    over_ = true;
   }
   post(std::move(event));
+  return !last;
 }
 
 void NodeLink::send(Fields fields) {

@@ -61,7 +61,7 @@ class NodeLink {
  private:
   void receive();
   void transmit();
-  void on_message(const std::string& value);
+  bool on_message(const std::string& value);
   void post(LinkEvent event);
   void lose(const std::string& why);
   bool closing() const;
@@ -73,7 +73,7 @@ class NodeLink {
   std::deque<LinkEvent> events_;
   std::deque<Fields> unsent_;
   size_t in_flight_ = 0;
-  bool closing_ = false, lost_ = false;
+  bool closing_ = false, lost_ = false, over_ = false;
   int port_ = 0;
   std::shared_ptr<dist::TcpStore> store_;
   std::thread receiver_, sender_;

@@ -12,6 +12,10 @@
 
 namespace weft::inline v0::dist::detail {
 
+/// The secret that WEFT_TOKEN is, or that the file WEFT_TOKEN_FILE holds. Throws ArgumentError
+/// where there is none, or it is too short; IoError where the file cannot be read.
+std::string token_from_environment();
+
 /// The ports at which the store of `job` may listen, in the order in which they are tried; in
 /// [20000, 32000), below the range from which systems give out ports by themselves.
 std::vector<int> ports_of_job(std::string_view token, std::string_view job);

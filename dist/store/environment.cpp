@@ -65,25 +65,6 @@ void check_master_is_whole(const Place& place) {
         host ? "MASTER_ADDR" : "MASTER_PORT", host ? "MASTER_PORT" : "MASTER_ADDR");
 }
 
-std::string read_token() {
-  if (auto token = env::get("WEFT_TOKEN")) {
-    detail::check_token("WEFT_TOKEN", *token);
-    return *std::move(token);
-  }
-  const auto path = env::get("WEFT_TOKEN_FILE");
-  if (!path)
-    fail<ArgumentError>(
-        "environment: the job's store needs a secret; set WEFT_TOKEN_FILE to a file "
-        "that holds the same random line on every host, or start the program with "
-        "the launcher");
-  std::ifstream file(*path, std::ios::binary);
-  std::string token((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
-  if (!file) fail<IoError>("environment: WEFT_TOKEN_FILE={} cannot be read", *path);
-  while (!token.empty() && (token.back() == '\n' || token.back() == '\r')) token.pop_back();
-  detail::check_token("WEFT_TOKEN_FILE=" + *path, token);
-  return token;
-}
-
 bool has_token() { return env::get("WEFT_TOKEN") || env::get("WEFT_TOKEN_FILE"); }
 
 /// Whether all ranks are surely on this host. Variables set by hand without LOCAL_WORLD_SIZE only
@@ -103,7 +84,7 @@ std::shared_ptr<Store> connect_to_address(const std::string& address, int rank, 
   const Endpoint endpoint = parse_store_address(address);
   return std::make_shared<TcpStore>(TcpStoreOptions{.host = endpoint.host,
                                                     .port = endpoint.port,
-                                                    .token = read_token(),
+                                                    .token = detail::token_from_environment(),
                                                     .timeout = timeout,
                                                     .rank = rank,
                                                     .epoch = attempt});
@@ -129,11 +110,30 @@ std::shared_ptr<Store> connect_directly(const Place& place, double timeout) {
         place.source);
   return detail::meet(place, {.host = master ? master->host : place.first_host,
                               .port = master ? master->port : 0,
-                              .token = read_token(),
+                              .token = detail::token_from_environment(),
                               .timeout = timeout});
 }
 
 }  // namespace
+
+std::string detail::token_from_environment() {
+  if (auto token = env::get("WEFT_TOKEN")) {
+    detail::check_token("WEFT_TOKEN", *token);
+    return *std::move(token);
+  }
+  const auto path = env::get("WEFT_TOKEN_FILE");
+  if (!path)
+    fail<ArgumentError>(
+        "environment: the job's store needs a secret; set WEFT_TOKEN_FILE to a file "
+        "that holds the same random line on every host, or start the program with "
+        "the launcher");
+  std::ifstream file(*path, std::ios::binary);
+  std::string token((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
+  if (!file) fail<IoError>("environment: WEFT_TOKEN_FILE={} cannot be read", *path);
+  while (!token.empty() && (token.back() == '\n' || token.back() == '\r')) token.pop_back();
+  detail::check_token("WEFT_TOKEN_FILE=" + *path, token);
+  return token;
+}
 
 std::shared_ptr<Store> connect_store_from_environment() {
   const auto address = env::get("WEFT_STORE");
