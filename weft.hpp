@@ -9,6 +9,7 @@
 #include <weft/core/base/error.hpp>
 #include <weft/core/base/log.hpp>
 #include <weft/core/base/parallel.hpp>
+#include <weft/core/build_info.hpp>
 #include <weft/core/device.hpp>
 #include <weft/core/dtype.hpp>
 #include <weft/core/infer.hpp>

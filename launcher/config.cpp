@@ -316,14 +316,14 @@ ConfigKey key_of(const std::string& text) {
   throw LaunchError(kExitUsage, unknown_key_text(section, name));
 }
 
-ConfigKey key_for_writing(const Option& option) {
-  ConfigKey best;
-  for (const std::string& full : keys_of(option)) {
+ConfigKey key_to_set(const std::string& text) {
+  ConfigKey key = key_of(text);
+  if (!key.section.empty() || key.option == nullptr || key.option->later == nullptr) return key;
+  for (const std::string& full : keys_of(*key.option)) {
     auto [section, name] = parts_of(full);
-    if (best.name.empty() || (best.section.empty() && !section.empty()))
-      best = {std::move(section), std::move(name), &option};
+    if (!section.empty()) return {std::move(section), std::move(name), key.option};
   }
-  return best;
+  return key;
 }
 
 ConfigFile read_config(const yaml::Node& root, const std::string& path) {

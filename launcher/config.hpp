@@ -35,8 +35,8 @@ bool is_section(std::string_view name);
 /// in the sections too. Throws LaunchError, with the nearest one, where there is none.
 ConfigKey key_of(const std::string& text);
 
-/// Where a file that is written has `option`; its name empty where a file cannot have it.
-ConfigKey key_for_writing(const Option& option);
+/// The same, but where the option of a later version has its place in a section, that one.
+ConfigKey key_to_set(const std::string& text);
 
 /// "unknown key …, did you mean …?"
 std::string unknown_key_text(std::string_view section, const std::string& name);

@@ -89,7 +89,11 @@ class Resolver {
 
   void resolve_nodes() {
     std::tie(options_.nnodes_min, options_.nnodes_max) = read_nodes(at("nnodes"));
-    if (given("node_rank")) options_.node_rank = static_cast<int>(read_integer(at("node_rank")));
+    // Every file of Accelerate has `machine_rank: 0`, which on one host says nothing.
+    const bool says_nothing = at("node_rank").layer == Layer::config && options_.nnodes_max == 1 &&
+                              read_integer(at("node_rank")) == 0;
+    if (given("node_rank") && !says_nothing)
+      options_.node_rank = static_cast<int>(read_integer(at("node_rank")));
     if (options_.standalone) {
       for (const char* other : {"nnodes", "node_rank", "hostfile", "rdzv_endpoint"}) {
         const bool harmless = std::string_view(other) == "nnodes" && options_.nnodes_max == 1;
@@ -241,11 +245,13 @@ void pass_on(LaunchOptions& options, const CommandLine& line, const std::vector<
            .spelling = given.spelling});
 }
 
-Setting settle(const Option& option, const CommandLine& line, const std::vector<Setting>& file) {
+Setting settle(const Option& option, const CommandLine& line, const std::vector<Setting>& file,
+               Sources sources) {
   Setting setting{.option = &option, .value = option.initial};
   for (const Setting& candidate : file)
     if (candidate.option == &option) setting = candidate;
-  if (auto found = from_environment(option)) setting = *std::move(found);
+  if (sources == Sources::all)
+    if (auto found = from_environment(option)) setting = *std::move(found);
   if (option.kind == Kind::variable) return setting;
   if (auto found = from_flags(line, option)) setting = *std::move(found);
   return setting;
@@ -275,11 +281,11 @@ int share_of(int total, int nodes, int node) {
   return total / nodes + (node < total % nodes ? 1 : 0);
 }
 
-LaunchOptions resolve(const CommandLine& line, const std::vector<Setting>& file,
-                      bool needs_command) {
+LaunchOptions resolve(const CommandLine& line, const std::vector<Setting>& file, bool needs_command,
+                      Sources sources) {
   LaunchOptions options;
   for (const Option& option : option_table()) {
-    options.settings.push_back(settle(option, line, file));
+    options.settings.push_back(settle(option, line, file, sources));
     if (options.settings.back().layer != Layer::initial) check_value(options.settings.back());
   }
   Resolver(options).run();

@@ -109,11 +109,14 @@ inline constexpr int kMaxRanks = 4096;
 /// The ranks of node `node` out of `nodes` where `total` are spread over them.
 int share_of(int total, int nodes, int node);
 
+/// Whether the environment counts, or only what is handed over.
+enum class Sources { all, file_alone };
+
 /// Settles flags against environment, `file` (settings of Layer::config) and defaults. An empty
 /// command is an error only where `needs_command`.
 /// Throws LaunchError (exit code 2), naming origin, value and remedy.
 LaunchOptions resolve(const CommandLine& line, const std::vector<Setting>& file = {},
-                      bool needs_command = true);
+                      bool needs_command = true, Sources sources = Sources::all);
 
 /// The flags that launch takes, without their dashes, in the spelling with `_`.
 std::vector<std::string> launch_flag_names();

@@ -242,13 +242,14 @@ const char* kind_name(Node::Kind kind) {
 std::string scalar(std::string_view text) {
   const auto plain = [](char c) {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-           std::string_view("_./-+").find(c) != std::string_view::npos;
+           std::string_view("_./-+=").find(c) != std::string_view::npos;
   };
   std::string lower(text);
   for (char& c : lower)
     if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
   // What some reader of YAML takes for something else than text.
-  const char* const words[] = {"", "y", "n", "yes", "no", "on", "off", "null", "true", "false"};
+  const char* const words[] = {"",   "=",   "y",    "n",    "yes",  "no",
+                               "on", "off", "null", "true", "false"};
   const bool word = std::find(std::begin(words), std::end(words), lower) != std::end(words);
   const bool safe = !word && std::all_of(text.begin(), text.end(), plain) && text[0] != '-';
   if (safe) return std::string(text);

@@ -102,7 +102,7 @@ std::shared_ptr<StoreClient::Link> StoreClient::handshake(Fd fd, TimePoint deadl
                                                  .epoch = options_.epoch,
                                                  .client_id = client_id_,
                                                  .job = job_digest(options_.job_id),
-                                                 .returning = links_ > 0});
+                                                 .returning = answered_});
   std::string challenge;
   IoResult result = send_all(fd.get(), hello, deadline);
   if (result == IoResult::done)
@@ -192,6 +192,7 @@ bool StoreClient::deliver(Link& from) {
     if (state != ParseState::complete) return false;
     done += size;
     calls_.deliver(frame);
+    answered_ = true;
     note_contact();
   }
   from.in.erase(0, done);
@@ -270,6 +271,12 @@ std::string StoreClient::call(Request request, const char* name, double limit) {
       throw;
     }
     reply = calls_.end(id);
+    if (!reply && link_) {
+      // The server watches the request's time itself and should have answered: the way to it may be
+      // cut without a sign. What others wait for is asked again on a new connection.
+      ::shutdown(link_->fd.get(), SHUT_RDWR);
+      link_ = nullptr;
+    }
   }
   if (!reply)
     fail<TimeoutError>("store: {} {}: no answer from {} within {:.3g} s", name, list_keys(keys),

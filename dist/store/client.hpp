@@ -64,6 +64,7 @@ class StoreClient {
   Fd wakeup_;  // readable once closed
 
   std::atomic<bool> closed_ = false, refused_ = false;
+  std::atomic<bool> answered_ = false;  // the server has this client on its list for sure
   std::atomic<Clock::rep> contact_ = 0;
 
   std::mutex mutex_;

@@ -84,7 +84,8 @@ bool Heartbeat::beat() {
   Request request{.kind = FrameKind::wait_any,
                   .timeout_us = static_cast<uint64_t>(interval * 1e6),
                   .strings = {gone_key(member_), left_key(member_)}};
-  const std::string body = client_.call(std::move(request), "heartbeat", std::max(left, kPause));
+  const double longest = std::clamp(left, kPause, options_.interval + kServerSlack);
+  const std::string body = client_.call(std::move(request), "heartbeat", longest);
   if (Reader(body).take<uint32_t>() == 0 && options_.on_lost) {
     const std::string why = client_.timed_call(
         {.kind = FrameKind::get, .strings = {gone_key(member_)}}, "get", options_.limit);

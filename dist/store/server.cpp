@@ -58,6 +58,11 @@ struct Message {
   int epoch = 0;
 };
 
+Clock::duration grace_of(const StoreServerOptions& options) {
+  if (options.reconnect_grace >= 0) return to_duration(options.reconnect_grace);
+  return to_duration(is_local(options.address) ? 0.5 : 3.0);
+}
+
 }  // namespace
 
 struct StoreServer::Impl {
@@ -79,7 +84,7 @@ struct StoreServer::Impl {
   StoreService service{{.send = [this](uint64_t id, std::string frame) { queue(id, frame); },
                         .on_gone = options.on_gone,
                         .on_set = options.on_set},
-                       to_duration(options.reconnect_grace)};
+                       grace_of(options)};
   int epoch = -1;
   std::set<std::string> reported;  // problems, each of which is reported once
   uint64_t next_connection = 2;

@@ -56,6 +56,7 @@ class StoreService {
   void disconnected(uint64_t connection, TimePoint now);
 
   // From the host's side:
+  const std::string* find(std::string_view key) const { return table_.find(key); }
   void publish(std::string_view key, std::string_view value);
   void delete_prefix(std::string_view prefix) { table_.erase_prefix(prefix); }
 

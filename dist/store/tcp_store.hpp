@@ -24,7 +24,9 @@ struct StoreServerOptions {
                             ///< Unix socket, where the system vouches for the user
   std::string job_id = {};  ///< (optional) clients that name another job are refused
   double handshake_timeout = 5.0;  ///< seconds a new connection has to prove the token
-  double reconnect_grace = 1.0;    ///< seconds a member has to come back when its connection breaks
+  /// seconds a member has to come back when its connection breaks; negative: 3, which is more than
+  /// an interval of its signs of life, or 0.5 on a Unix socket, which does not break by itself
+  double reconnect_grace = -1;
   /// (optional) told, on the server's thread, why a connection was dropped; must not throw
   std::function<void(std::string_view)> report = nullptr;
   /// (optional) told, on the server's thread, that a member is gone and why; must not throw

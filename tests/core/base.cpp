@@ -7,6 +7,7 @@
 
 #include <weft/core/base/env.hpp>
 #include <weft/core/base/error.hpp>
+#include <weft/core/build_info.hpp>
 #include <weft/tests/support/errors.hpp>
 
 using namespace weft;
@@ -89,4 +90,13 @@ TEST_CASE("errors keep their text, code and rank, and can be caught as weft::Err
   CHECK_THROWS_AS(throw IoError("open"), Error);
   CHECK_THROWS_AS(throw DeviceError("cuda"), Error);
   CHECK_THROWS_AS(throw CommError("store"), Error);
+}
+
+TEST_CASE("the library tells how it was built") {
+  CHECK(std::string(weft::version()) == "0.1.0");
+  const std::string info = weft::build_info();
+  for (const char* key : {"version: 0.1.0\n", "compiler: ", "build type: ", "options: onednn ",
+                          "CPU levels: ", "CPU level: "})
+    CHECK_MESSAGE(info.find(key) != std::string::npos, info);
+  CHECK(info.ends_with("\n"));
 }

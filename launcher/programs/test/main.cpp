@@ -12,7 +12,7 @@
 
 #include <weft/core/base/check.hpp>
 #include <weft/launcher/command_line.hpp>
-#include <weft/launcher/options.hpp>
+#include <weft/launcher/config.hpp>
 #include <weft/launcher/programs/find_launcher.hpp>
 #include <weft/launcher/programs/test/driver.hpp>
 #include <weft/launcher/programs/test/plan.hpp>
@@ -145,7 +145,7 @@ void complete(DriverOptions& driver) {
   WEFT_CHECK(ArgumentError, line.command.empty(),
              "launcher test: it takes options alone, not '{}'; launcher help test lists them",
              line.command.front());
-  const launcher::LaunchOptions options = launcher::resolve(line, {}, false);
+  const launcher::LaunchOptions options = launcher::resolve_all(line, false);
   const auto add = [&](const char* name, const std::string& value) {
     if (options.setting(name).layer == launcher::Layer::flag) return;
     driver.launch.insert(driver.launch.end(), {std::string("--") + name, value});
