@@ -14,6 +14,22 @@ namespace {
 
 constexpr const char* kPrefix = "weft-";
 
+constexpr Command kCommands[] = {
+    {"launch", "start a program as several ranks, on this host or on many", "", "help version",
+     true},
+    {"config", "make, show and check the configuration that launch reads",
+     "default set update show validate",
+     "config_file=FILE mixed_precision= overwrite resolved help", true},
+    {"test", "check that everything works here: collectives, training, a rank that is killed", "",
+     "check= check_limit= list quick break= help", true},
+    {"env", "what a bug report needs: versions, machine, limits, configuration", "",
+     "json config_file=FILE help", false},
+    {"completion", "print what a shell needs to complete the launcher's words", "bash zsh fish",
+     "help", false},
+    {"help", "this list; help COMMAND, with examples; help options: every option of launch",
+     "options launch config test env completion", "", false},
+};
+
 }  // namespace
 
 std::vector<std::string> command_folders() {
@@ -22,6 +38,25 @@ std::vector<std::string> command_folders() {
   if (error) return {};
   const auto above = self.parent_path().parent_path();
   return {above / "libexec" / "weft", above / "libexec"};
+}
+
+std::span<const Command> command_table() { return kCommands; }
+
+std::string commands_help(const std::vector<std::string>& folders) {
+  std::string text =
+      "weft's launcher. Commands, each with a page of its own (launcher help COMMAND):\n\n";
+  const std::vector<std::string> there = all_commands(folders);
+  std::vector<std::string> others = there;
+  for (const Command& command : kCommands) {
+    if (std::erase(others, command.name) == 0) continue;
+    text += fmt::format("  {:<12}  {}\n", command.name, command.meaning);
+  }
+  for (const std::string& other : others)
+    text += fmt::format("  {:<12}  {}{}\n", other, kPrefix, other);
+  return text +
+         "\n  launcher -n 4 ./model_train --epochs 3     starts 4 ranks\n"
+         "  launcher config                            asks once, and is used from then on\n"
+         "  launcher test                              shows whether everything works\n";
 }
 
 std::string find_command(const std::string& name, const std::vector<std::string>& folders) {

@@ -2,10 +2,26 @@
 // tensor.
 #pragma once
 
+#include <span>
 #include <string>
 #include <vector>
 
 namespace weft::inline v0::launcher {
+
+/// A command of weft's own, for help and completions.
+struct Command {
+  const char* name;
+  const char* meaning;  ///< one line
+  const char* words;    ///< what may stand first behind it: subcommands, by blanks
+  /// Its own options without dashes, by blanks; NAME= takes a value, NAME=FILE a file's path.
+  const char* options;
+  bool takes_launch_options;
+};
+
+std::span<const Command> command_table();
+
+/// The text of `launcher help`: a line for each command that there is.
+std::string commands_help(const std::vector<std::string>& folders);
 
 /// The folders with weft-<command>: PREFIX/libexec/weft and build/libexec, from where the launcher
 /// itself lies.

@@ -12,7 +12,7 @@ constexpr const char* kHead =
 
   launcher [launch] [OPTIONS] PROGRAM [ARGUMENTS]
   launcher COMMAND [ARGUMENTS]      another command, an executable weft-COMMAND
-  launcher help [COMMAND]           help options: every option, with its variables and keys
+  launcher help [COMMAND]           the commands; help options: every option, with its variables and keys
 
 Options (with _ or - between words; they end where the program's name stands, or at --). Each has an
 environment variable WEFT_NAME and a key in the configuration file; flags go before variables,

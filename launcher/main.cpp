@@ -49,8 +49,8 @@ int run_command(const std::string& name, const std::vector<std::string>& argumen
 }
 
 int run_help(const std::vector<std::string>& arguments) {
-  if (arguments.empty() || arguments[0] == "launch" || arguments[0] == "help")
-    return print(launch_help());
+  if (arguments.empty() || arguments[0] == "help") return print(commands_help(command_folders()));
+  if (arguments[0] == "launch") return print(launch_help());
   if (arguments[0] == "options") return print(options_help());
   return run_command(arguments[0], {"--help"});
 }

@@ -54,12 +54,8 @@ TEST_CASE("launcher: --version and --help") {
   const auto version = launch({"--version"});
   CHECK(version.exit_code == 0);
   CHECK(version.out == "weft launcher 0.1.0\n");
-  for (const auto& arguments : std::vector<std::vector<std::string>>{{"--help"},
-                                                                     {"-h"},
-                                                                     {"help"},
-                                                                     {"launch", "--help"},
-                                                                     {"help", "launch"},
-                                                                     {"-n", "2", "--help"}}) {
+  for (const auto& arguments : std::vector<std::vector<std::string>>{
+           {"--help"}, {"-h"}, {"launch", "--help"}, {"help", "launch"}, {"-n", "2", "--help"}}) {
     const auto help = launch(arguments);
     CHECK(help.exit_code == 0);
     CHECK(help.out == launch_help());

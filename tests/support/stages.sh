@@ -77,6 +77,11 @@ address_undefined() {
     run_suites address build-asan --suite fast --no-suite tree
 }
 
+# What ranks do as threads of one process, under the address sanitizer as well.
+address_threads() {
+  build build-asan thread_tests && run_suites address-threads build-asan --suite thread
+}
+
 thread() {
   # shellcheck disable=SC2046
   configure build-tsan -Db_sanitize=thread $(sanitized_options) &&
@@ -94,6 +99,42 @@ clang_build() {
 cpu_level() {
   WEFT_CPU_LEVEL=$1 run_suites "level-$1" build --suite fast --no-suite tree &&
     run_suites "cpu-$1" build --wrapper "qemu-x86_64 -cpu $2" --timeout-multiplier 30 core
+}
+
+# fuzz_target NAME SECONDS: one line, and where it fails the input that made it fail.
+fuzz_target() {
+  local name=$1 seconds=$2 folder=build-fuzz/found/$1 status=0
+  mkdir -p "$folder/corpus"
+  "build-fuzz/tests/fuzz/fuzz_$name" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=2048 \
+    -max_len=4096 -print_final_stats=1 -artifact_prefix="$folder/" \
+    "$folder/corpus" "tests/fuzz/corpus/$name" >"$folder/log" 2>&1 || status=$?
+  local runs
+  runs=$(sed -n 's/^stat::number_of_executed_units: *//p' "$folder/log")
+  if [ $status -eq 0 ] && [ -n "$runs" ]; then
+    echo "fuzz $name: $seconds s, $runs inputs, nothing found"
+    echo "1 0 0" >"$counts/fuzz-$name.count"
+  else
+    grep -v '^#[0-9]' "$folder/log" | tail -n 40
+    echo "fuzz $name: failed with $status; $folder/log, the input beside it"
+    echo "0 1 0" >"$counts/fuzz-$name.count"
+  fi
+}
+
+# fuzz SECONDS: each target of tests/fuzz that long, as many at once as there are cores. What has
+# been found stays in build-fuzz/found; what fails belongs into tests/fuzz/corpus.
+fuzz() {
+  local seconds=$1 target running=0
+  CC=clang CXX=clang++ configure build-fuzz -Dfuzzing=true -Db_sanitize=address,undefined \
+    -Dbuildtype=debugoptimized -Db_lundef=false -Dwerror=false -Dlevels=baseline -Dgloo=disabled \
+    -Dbench=disabled -Dsamples=disabled &&
+    build build-fuzz fuzz_targets || return 1
+  for target in build-fuzz/tests/fuzz/fuzz_*; do
+    [ -x "$target" ] && [ ! -d "$target" ] || continue
+    [ "$running" -lt "$(nproc)" ] || { wait -n; running=$((running - 1)); }
+    fuzz_target "${target##*/fuzz_}" "$seconds" &
+    running=$((running + 1))
+  done
+  wait
 }
 
 slow_suite() {
