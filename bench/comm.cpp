@@ -14,6 +14,7 @@
 #include <iostream>
 #include <memory>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include <weft/bench/contender.hpp>
@@ -77,17 +78,23 @@ std::vector<Case> cases_of(int ranks) {
 
 using Command = std::vector<std::string>;
 
-/// `program RANK SIZE` as each rank, with the variables that it needs.
-std::vector<Command> as_ranks(int ranks, const Command& program, const Command& variables) {
+/// `program RANK SIZE` as each rank, with the variables that it needs. Where they can have one
+/// each, ranks may be `bound` to CPUs, as mpirun binds its own.
+std::vector<Command> as_ranks(int ranks, const Command& program, const Command& variables,
+                              bool bound) {
   std::vector<Command> commands;
+  const int cpus = static_cast<int>(std::thread::hardware_concurrency());
   for (int rank = 0; rank < ranks; ++rank) {
-    Command command = {"env",
-                       fmt::format("RANK={}", rank),
-                       fmt::format("LOCAL_RANK={}", rank),
-                       fmt::format("WORLD_SIZE={}", ranks),
-                       fmt::format("LOCAL_WORLD_SIZE={}", ranks),
-                       fmt::format("LOCAL_SIZE={}", ranks),
-                       "OMP_NUM_THREADS=1"};
+    Command command;
+    if (bound && ranks <= cpus) command = {"taskset", "-c", std::to_string(rank)};
+    const Command place = {"env",
+                           fmt::format("RANK={}", rank),
+                           fmt::format("LOCAL_RANK={}", rank),
+                           fmt::format("WORLD_SIZE={}", ranks),
+                           fmt::format("LOCAL_WORLD_SIZE={}", ranks),
+                           fmt::format("LOCAL_SIZE={}", ranks),
+                           "OMP_NUM_THREADS=1"};
+    command.insert(command.end(), place.begin(), place.end());
     command.insert(command.end(), variables.begin(), variables.end());
     command.insert(command.end(), program.begin(), program.end());
     command.insert(command.end(), {std::to_string(rank), std::to_string(ranks)});
@@ -117,13 +124,14 @@ Contenders start_all(int ranks, const Options& options, dist::StoreServer& store
   add(
       "weft",
       [&](const std::string& address) {
-        return as_ranks(ranks, {folder + "/comm_rank", "weft", address}, variables(store));
+        return as_ranks(ranks, {folder + "/comm_rank", "weft", address}, variables(store), true);
       },
       60);
   add(
       "gloo",
       [&](const std::string& address) {
-        return as_ranks(ranks, {folder + "/comm_rank", "gloo", address}, variables(second_store));
+        return as_ranks(ranks, {folder + "/comm_rank", "gloo", address}, variables(second_store),
+                        false);  // its own thread needs a place too
       },
       60);
   add(
@@ -141,7 +149,8 @@ Contenders start_all(int ranks, const Options& options, dist::StoreServer& store
               ranks,
               {options.deepspeed + "/bin/python", BENCH_SOURCES "/deepspeed_rank.py", address},
               {"MASTER_ADDR=127.0.0.1", fmt::format("MASTER_PORT={}", 20000 + getpid() % 20000),
-               "GLOO_SOCKET_IFNAME=lo", "CUDA_VISIBLE_DEVICES="});
+               "GLOO_SOCKET_IFNAME=lo", "CUDA_VISIBLE_DEVICES="},
+              true);
         },
         300);
   return all;

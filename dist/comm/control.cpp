@@ -17,6 +17,14 @@ namespace weft::inline v0::dist::detail {
 
 namespace {
 
+#if defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define WEFT_THREAD_SANITIZER
+#endif
+#elif defined(__SANITIZE_THREAD__)
+#define WEFT_THREAD_SANITIZER
+#endif
+
 constexpr uint64_t kMagic = 0x6d6d6f6374666577u;  // "weftcomm"
 constexpr uint32_t kAbi = 2;
 // See Note [Waiting]. A pause takes 10 to 150 cycles, depending on the CPU.
@@ -38,6 +46,17 @@ void pause_cpu() {
 }
 
 bool reached(uint32_t count, uint32_t target) { return static_cast<int32_t>(count - target) >= 0; }
+
+/// Between this thread's stores before and its loads after.
+void full_fence() {
+#ifdef WEFT_THREAD_SANITIZER
+  // The thread sanitizer knows no fences; on the CPUs that it runs on this is one.
+  static thread_local std::atomic<int> word;
+  word.exchange(0, seq_cst);
+#else
+  std::atomic_thread_fence(seq_cst);
+#endif
+}
 
 void sleep_on(std::atomic<uint32_t>& word, uint32_t value) {
   const timespec slice{0, std::chrono::nanoseconds(kSlice).count()};
@@ -209,6 +228,17 @@ bool Control::spin_and_yield(const Condition& is_met) {
   }
 }
 
+template <class Condition>
+void Control::check_life(int peer, const Condition& is_met) {
+  if (is_met()) return;
+  // A rank that did its part and then ended is no loss: that is looked at once more.
+  if (block_.line(peer).left.load(std::memory_order_acquire) != 0) {
+    if (!is_met()) fail_lost(peer, "left the group");
+  } else if (const auto why = peers_.gone(peer)) {
+    if (!is_met()) fail_lost(peer, *why);
+  }
+}
+
 void Control::signal(std::atomic<uint32_t>& count, std::atomic<uint32_t>& waiters) {
   count.fetch_add(1, seq_cst);
   if (waiters.load(seq_cst) != 0) wake_all(count);
@@ -231,50 +261,43 @@ void Control::await_slowly(std::atomic<uint32_t>& count, uint32_t target,
     waiters.fetch_sub(1, relaxed);
     if (is_reached()) return;
     check_alive();
-    check_life(peer, count, target);
+    check_life(peer, is_reached);
     if (is_reached()) return;
     if (is_late()) fail_timeout(peer);
-  }
-}
-
-void Control::check_life(int peer, const std::atomic<uint32_t>& count, uint32_t target) {
-  const auto is_reached = [&] { return reached(count.load(std::memory_order_acquire), target); };
-  if (is_reached()) return;
-  // A rank that arrived and then ended has done its part: the count is looked at once more.
-  if (block_.line(peer).left.load(std::memory_order_acquire) != 0) {
-    if (!is_reached()) fail_lost(peer, "left the group");
-  } else if (const auto why = peers_.gone(peer)) {
-    if (!is_reached()) fail_lost(peer, *why);
   }
 }
 
 void Control::check_message_peer(int peer, const std::atomic<uint32_t>& count, uint32_t target) {
   // The peer cannot have completed a phase that this rank has not come to: it waits there for good,
   // unless it did its part of the message before.
-  if (!reached(block_.line(peer).arrived.load(std::memory_order_acquire), phase_ + 1)) return;
+  if (!has_arrived(peer, phase_ + 1)) return;
   if (!reached(count.load(std::memory_order_acquire), target)) fail_message(peer);
+}
+
+bool Control::has_arrived(int rank, uint32_t phase) const {
+  return reached(block_.arrival(rank, phase & 1u).phase.load(std::memory_order_acquire), phase);
 }
 
 bool Control::all_arrived() {
   for (; arrived_below_ < size_; ++arrived_below_)
-    if (!reached(block_.line(arrived_below_).arrived.load(seq_cst), phase_)) return false;
+    if (!has_arrived(arrived_below_, phase_)) return false;
   return true;
 }
 
-void Control::ring() {
-  ControlHeader& head = block_.header();
-  if (head.sleepers.load(seq_cst) == 0) return;
-  head.bell.fetch_add(1, seq_cst);
-  wake_all(head.bell);
+void Control::arrive() {
+  ++phase_;
+  arrived_below_ = 0;
+  block_.arrival(rank_, phase_ & 1u).phase.store(phase_, std::memory_order_release);
 }
 
-void Control::sync() {
-  arrived_below_ = 0;
-  block_.line(rank_).arrived.store(++phase_, seq_cst);
-  if (all_arrived())
-    ring();
-  else
-    await_phase();
+void Control::await_all() {
+  if (!all_arrived()) await_phase();
+  full_fence();
+  ControlHeader& head = block_.header();
+  if (head.sleepers.load(relaxed) == 0) [[likely]]
+    return;
+  head.bell.fetch_add(1, seq_cst);
+  wake_all(head.bell);
 }
 
 void Control::await_phase() {
@@ -285,7 +308,7 @@ void Control::await_phase() {
     check_alive();
     // Any rank that is yet to come may be the one that never will.
     for (int other = 0; other < size_; ++other)
-      if (other != rank_) check_life(other, block_.line(other).arrived, phase_);
+      if (other != rank_) check_life(other, [&] { return has_arrived(other, phase_); });
     if (all_arrived()) return;
     if (is_late()) fail_timeout(-1);
   }
@@ -294,45 +317,64 @@ void Control::await_phase() {
 void Control::sleep_until_rung() {
   ControlHeader& head = block_.header();
   head.sleepers.fetch_add(1, seq_cst);
+  full_fence();
   const uint32_t rung = head.bell.load(seq_cst);
   if (!all_arrived() && head.ending.load(seq_cst) == 0) sleep_on(head.bell, rung);
   head.sleepers.fetch_sub(1, relaxed);
 }
 
+void Control::announce(uint64_t place) {
+  Arrival& mine = block_.arrival(rank_, next_parity());
+  mine.fingerprint.store(fingerprint_, relaxed);
+  mine.place.store(place, relaxed);
+  mine.stamp.store(started_, relaxed);
+}
+
 bool Control::meet(uint64_t place, bool& none_placed) {
-  const unsigned parity = next_parity();
-  RankLine& mine = block_.line(rank_);
-  mine.fingerprint[parity].store(fingerprint_, relaxed);
-  mine.place[parity].store(place, relaxed);
-  mine.stamp[parity].store(ticks(), relaxed);
+  announce(place);
   sync();
+  return compare(none_placed);
+}
+
+void Control::barrier() {
+  check_alive();
+  kind_ = CallKind::barrier;
+  started_ = ticks();
+  const Call call{.kind = CallKind::barrier};
+  fingerprint_ = fingerprint(id_, ++sequence_, call);
+  announce(0);
+  arrive();
+  write_record(call, sequence_);  // while the cache lines travel
+  await_all();
+  bool none_placed = false;
+  compare(none_placed);
+  finish();
+}
+
+/// What all announced for the phase that is complete.
+bool Control::compare(bool& none_placed) {
+  const unsigned parity = phase_ & 1u;
+  const uint64_t place = block_.arrival(rank_, parity).place.load(relaxed);
   bool agree = true, same_place = place != 0;
   none_placed = true;
+  uint64_t first = started_, last = started_;
   for (int other = 0; other < size_; ++other) {
-    const RankLine& its = block_.line(other);
-    agree &= its.fingerprint[parity].load(relaxed) == fingerprint_;
-    const uint64_t its_place = its.place[parity].load(relaxed);
+    const Arrival& its = block_.arrival(other, parity);
+    agree &= its.fingerprint.load(relaxed) == fingerprint_;
+    const uint64_t its_place = its.place.load(relaxed);
     same_place &= its_place == place;
     none_placed &= its_place == 0;
+    const uint64_t stamp = its.stamp.load(relaxed);
+    first = std::min(first, stamp);
+    last = std::max(last, stamp);
   }
   if (!agree) [[unlikely]]
     fail_desync(parity);
-  count_lateness(parity);
-  return same_place;
-}
-
-void Control::count_lateness(unsigned parity) {
-  const uint64_t mine = block_.line(rank_).stamp[parity].load(relaxed);
-  uint64_t first = mine, last = mine;
-  for (int other = 0; other < size_; ++other) {
-    const uint64_t its = block_.line(other).stamp[parity].load(relaxed);
-    first = std::min(first, its);
-    last = std::max(last, its);
-  }
   RankCounts& counts = block_.counts(rank_);
   increase(counts.calls);
-  if (mine == last) increase(counts.last);
-  increase(counts.lateness[lateness_bucket(mine - first)]);
+  if (started_ == last) increase(counts.last);
+  increase(counts.lateness[lateness_bucket(started_ - first)]);
+  return same_place;
 }
 
 bool Control::end(Ending kind, int lost_rank, const std::string& reason, int lost_pid) noexcept {

@@ -2,7 +2,7 @@
 // the group ended.
 //
 // Note [Phases]
-// Every rank counts phases; `arrived` is its count. A collective is a few phases, each "publish,
+// Every rank counts phases and announces its count. A collective is a few phases, each "publish,
 // arrive, wait until all have arrived". A rank can be at most one phase ahead: to arrive at p + 2
 // it must have seen everybody at p + 1, and who is at p + 1 is done with what was published at p.
 // So two copies of everything published (words here, tiles in the transport), chosen by the phase's
@@ -18,14 +18,17 @@
 // not yield. At last it sleeps, for slices of 20 ms.
 //
 // Note [Sleeping]
-// Waiters of a phase sleep on one word, the bell, which the last rank to arrive rings: it alone
-// sees all others there at once, and enters the kernel only where sleepers are registered.
-// Arrivals, registrations and what either side then reads are sequentially consistent: the last to
-// arrive sees whoever registered before it arrived, and who registers later sees that all have
-// arrived. Between slices the waiter looks at the end of the group, at the lives of all that it
-// still waits for in this phase (of the one peer of a message) and at its deadline, so that no wait
-// is longer than a slice past any of these. Messages between two ranks wait on words of their own,
-// alike.
+// Waiters of a phase sleep on one word, the bell. Who goes to sleep registers first and then looks
+// once more whether all have arrived; who leaves a phase looks whether anybody is registered, and
+// only then enters the kernel to ring. A full fence stands on either side between the store
+// (arrival or registration) and the look. So of all ranks of a phase, the last one to pass its
+// fence on the way to sleep sees all arrivals and leaves instead, and who leaves sees all who
+// registered before; who registers later sees that all have arrived. The fence comes after the
+// wait, not between arriving and looking, so that the two cache misses of an arrival overlap.
+//
+// Between slices the waiter looks at the end of the group, at the lives of all that it still waits
+// for in this phase (of the one peer of a message) and at its deadline, so that no wait is longer
+// than a slice past any of these. Messages between two ranks wait on words of their own, alike.
 #pragma once
 
 #include <exception>
@@ -76,7 +79,13 @@ class Control {
   bool meet(uint64_t place, bool& none_placed);
 
   /// A further phase: arrives and waits for all.
-  void sync();
+  void sync() {
+    arrive();
+    await_all();
+  }
+
+  /// begin, meet and finish of a call without data.
+  void barrier();
 
   /// Marks the running call as done.
   void finish();
@@ -114,8 +123,12 @@ class Control {
   const std::string& name() const { return name_; }
 
  private:
+  void announce(uint64_t place);
+  void arrive();
+  void await_all();
+  bool compare(bool& none_placed);
   bool all_arrived();
-  void ring();
+  bool has_arrived(int rank, uint32_t phase) const;
   void await_phase();
   void sleep_until_rung();
   template <class Condition>
@@ -123,10 +136,10 @@ class Control {
   void await_slowly(std::atomic<uint32_t>& count, uint32_t target, std::atomic<uint32_t>& waiters,
                     int peer);
   bool is_late() const;
-  void count_lateness(unsigned parity);
 
-  /// Ends the group where `peer` is gone and its count has not reached the target.
-  void check_life(int peer, const std::atomic<uint32_t>& count, uint32_t target);
+  /// Ends the group where `peer` is gone and what it is to do is not done.
+  template <class Condition>
+  void check_life(int peer, const Condition& is_met);
   /// Ends the group where `peer`, who is awaited in a message, waits in a collective itself.
   void check_message_peer(int peer, const std::atomic<uint32_t>& count, uint32_t target);
 
@@ -138,6 +151,7 @@ class Control {
   std::string describe_missing(int rank) const;
   void fail_lost(int peer, const std::string& why);
   void fail_timeout(int peer);
+  void await_record(int rank) const;
   void fail_desync(unsigned parity);
   [[noreturn]] void throw_ending();
 

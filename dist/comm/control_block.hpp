@@ -15,18 +15,22 @@ inline constexpr int kReasonSize = 4096;  ///< bytes for the text of the group's
 
 enum class Ending : uint32_t { none, aborted, lost, timeout, desync };
 
-/// What a rank announces with its arrival, in one cache line; a second one, of which it is the only
-/// writer too, for what the others seldom read. 128: CPUs fetch lines in pairs.
-struct alignas(128) RankLine {
-  std::atomic<uint32_t> arrived;
-  std::atomic<uint64_t> stamp[2];  ///< ticks() at the arrival
-  std::atomic<uint64_t> fingerprint[2];
-  std::atomic<uint64_t> place[2];
-  alignas(64) std::atomic<uint32_t> left;
+/// What a rank announces with its arrival at a phase, in a cache line of its own; CPUs fetch lines
+/// in pairs, hence 128. There are two, for phases of either parity: who has left a phase can write
+/// what it announces for the next one while others still read this one's.
+struct alignas(128) Arrival {
+  std::atomic<uint32_t> phase;
+  std::atomic<uint64_t> stamp;  ///< ticks() when the call began
+  std::atomic<uint64_t> fingerprint;
+  std::atomic<uint64_t> place;
+};
+
+/// What a rank says of itself that the others seldom read.
+struct alignas(64) RankLine {
+  std::atomic<uint32_t> left;
   std::atomic<int32_t> pid;
   std::atomic<uint64_t> records;  ///< written so far; the last one is at (records - 1) % kRecords
 };
-static_assert(sizeof(RankLine) == 128);
 
 /// A call as the other ranks can read it at any time: words, so that reading needs no lock. Calls
 /// of tensors with up to 4 dims write its first cache line alone.
@@ -97,7 +101,10 @@ class ControlBlock {
   ControlBlock(std::byte* memory, int size) : memory_(memory), size_(size) {}
 
   ControlHeader& header() const { return *reinterpret_cast<ControlHeader*>(memory_); }
-  RankLine& line(int rank) const { return at<RankLine>(lines_at(), rank); }
+  Arrival& arrival(int rank, unsigned parity) const {
+    return at<Arrival>(arrivals_at(), 2 * rank + static_cast<int>(parity));
+  }
+  RankLine& line(int rank) const { return at<RankLine>(lines_at(size_), rank); }
   RankCounts& counts(int rank) const { return at<RankCounts>(counts_at(size_), rank); }
   RankCpus& cpus(int rank) const { return at<RankCpus>(cpus_at(size_), rank); }
   Channel& channel(int from, int to) const {
@@ -114,9 +121,12 @@ class ControlBlock {
 
  private:
   static size_t round_up(size_t value, size_t unit) { return (value + unit - 1) / unit * unit; }
-  static size_t lines_at() { return round_up(sizeof(ControlHeader), alignof(RankLine)); }
+  static size_t arrivals_at() { return round_up(sizeof(ControlHeader), alignof(Arrival)); }
+  static size_t lines_at(int size) {
+    return arrivals_at() + 2 * sizeof(Arrival) * static_cast<size_t>(size);
+  }
   static size_t counts_at(int size) {
-    return lines_at() + sizeof(RankLine) * static_cast<size_t>(size);
+    return lines_at(size) + sizeof(RankLine) * static_cast<size_t>(size);
   }
   static size_t cpus_at(int size) {
     return counts_at(size) + sizeof(RankCounts) * static_cast<size_t>(size);

@@ -1,5 +1,5 @@
 // What a group says when it ends, and how late its ranks were.
-#include <unistd.h>
+#include <sched.h>
 
 #include <algorithm>
 #include <fstream>
@@ -85,10 +85,7 @@ std::string Control::describe_missing(int rank) const {
 void Control::fail_timeout(int peer) {
   std::vector<int> arrived, missing;
   for (int other = 0; other < size_; ++other) {
-    const bool is_missing =
-        peer >= 0 ? other == peer
-                  : static_cast<int32_t>(
-                        block_.line(other).arrived.load(std::memory_order_acquire) - phase_) < 0;
+    const bool is_missing = peer >= 0 ? other == peer : !has_arrived(other, phase_);
     if (is_missing)
       missing.push_back(other);
     else if (peer < 0 || other == rank_)
@@ -107,6 +104,15 @@ void Control::fail_timeout(int peer) {
   throw_ending();
 }
 
+void Control::await_record(int rank) const {
+  const TimePoint patience = deadline_after(0.1);
+  const auto is_there = [&] {
+    const uint64_t count = block_.line(rank).records.load(std::memory_order_acquire);
+    return count != 0 && block_.record(rank, count - 1).sequence.load(relaxed) >= sequence_;
+  };
+  while (!is_there() && Clock::now() < patience) sched_yield();
+}
+
 void Control::fail_desync(unsigned parity) {
   struct Kind {
     uint64_t fingerprint;
@@ -115,9 +121,10 @@ void Control::fail_desync(unsigned parity) {
   };
   std::vector<Kind> kinds;
   for (int other = 0; other < size_; ++other) {
-    const uint64_t its = block_.line(other).fingerprint[parity].load(relaxed);
+    const uint64_t its = block_.arrival(other, parity).fingerprint.load(relaxed);
     const auto known = std::find_if(kinds.begin(), kinds.end(),
                                     [&](const Kind& kind) { return kind.fingerprint == its; });
+    await_record(other);  // a barrier's comes after its arrival
     if (known == kinds.end())
       kinds.push_back({its, last_call(other), {label(other)}});
     else

@@ -5,6 +5,8 @@
 #include <functional>
 #include <type_traits>
 
+#include <weft/dist/comm/reduce_sums.hpp>
+
 namespace weft::inline v0::dist::detail {
 
 namespace {
@@ -162,6 +164,10 @@ template <class S, class D, class Op>
 void reduce_all(std::span<const std::byte* const> sources, std::span<std::byte* const> destinations,
                 size_t count, size_t parts) {
   using A = typename AccumulatorOf<S>::type;
+  if constexpr (std::is_same_v<S, D> && std::is_floating_point_v<S> && std::is_same_v<Op, Sum>)
+    if (parts == 0 || std::has_single_bit(parts))  // the reciprocal is exact
+      return add_into<S>(sources, destinations, count,
+                         parts == 0 ? S{1} : S{1} / static_cast<S>(parts));
   alignas(64) A acc[kBlock];
   for (size_t begin = 0; begin < count; begin += kBlock) {
     const size_t length = count - begin < kBlock ? count - begin : kBlock;

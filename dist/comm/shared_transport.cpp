@@ -26,6 +26,7 @@ namespace {
 
 constexpr size_t kTile = 512 << 10;
 constexpr size_t kSmall = 16 << 10;
+constexpr size_t kPlaced = 1 << 10;
 constexpr size_t kLine = 64;
 constexpr size_t kPage = 4096;
 
@@ -87,17 +88,12 @@ class SharedTransport final : public NodeTransport {
   Peers& peers() override { return *peers_; }
 
   void check_alive() override { control_.check_alive(); }
-  void barrier() override {
-    control_.begin({.kind = CallKind::barrier});
-    bool none_placed = false;
-    control_.meet(0, none_placed);
-    control_.finish();
-  }
+  void barrier() override { control_.barrier(); }
 
   void all_reduce(const Call& call, std::byte* data) override {
     const size_t bytes = bytes_of(call);
     control_.begin(call);
-    const uint64_t place = bytes > kSmall ? place_of(data, bytes) : 0;
+    const uint64_t place = bytes >= kPlaced ? place_of(data, bytes) : 0;
     if (place == 0) std::memcpy(tile(rank_, control_.next_parity()), data, std::min(bytes, kTile));
     const unsigned parity = control_.next_parity();
     bool none_placed = false;
@@ -333,9 +329,19 @@ class SharedTransport final : public NodeTransport {
       }
       for (int r = 0; r < size_; ++r) sources_[static_cast<size_t>(r)] = tile(r, parity);
       std::byte* const to = data + offset;
+      sources_[static_cast<size_t>(rank_)] = to;
       reduce_into(call.dtype, call.op, sources_, {&to, 1}, n / item(call));
       offset += n;
     }
+    if (bytes <= kSmall) take_next_tile(std::min(bytes, kSmall / 2));
+  }
+
+  /// Asks for the lines that the next call will write if it is like this one; the peers have read
+  /// them and are done with them. They come while the program does something else.
+  void take_next_tile(size_t bytes) const {
+    const std::byte* next = tile(rank_, control_.next_parity());
+    for (size_t offset = 0; offset < bytes; offset += kLine)
+      __builtin_prefetch(next + offset, 1, 3);
   }
 
   /// Every rank reduces its slice of each tile, in everybody's tile.
