@@ -118,7 +118,7 @@ int train(const samples::TrainOptions& options) {
   const data::TextDataset text(options.text_file, {.block_size = config.block_size});
   config.vocabulary = text.vocabulary_size();
   data::DataLoader loader(
-      text, {.batch_size = 16, .shuffle = true, .seed = options.seed, .drop_last = true});
+      text, {.batch_size = 24, .shuffle = true, .seed = options.seed, .drop_last = true});
 
   Gpt net(nn::Place{Device::cpu(), options.precision}, config);
   optim::AdamW optimizer(net.parameters(), {.lr = 2e-3, .betas = {0.9, 0.95}, .weight_decay = 0.1});
