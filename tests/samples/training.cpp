@@ -104,6 +104,25 @@ TEST_CASE("train_digits: the same losses alone and on 2 ranks") {
   check_same_losses(one, two);
 }
 
+TEST_CASE("train_digits: the same losses on 6 ranks of one host and on 3 hosts of 2") {
+  // Ranks of different hosts share no memory and talk over the network, here the loopback one.
+  const std::vector<std::string> on_hosts = {
+      "sh",
+      "-c",
+      "export LOCAL_WORLD_SIZE=2 GROUP_WORLD_SIZE=3 LOCAL_RANK=$((RANK % 2)) "
+      "GROUP_RANK=$((RANK / 2)); exec \"$@\"",
+      "sh",
+      kDigits,
+      "--epochs",
+      "6"};
+  const Trained one = train({kDigits, "--epochs", "6"}, 6);
+  const Trained three = train(on_hosts, 6);
+  CHECK(one.losses.size() > 100);
+  check_same_losses(one, three);
+  for (size_t i = 0; i < 10; ++i)
+    CHECK(std::abs(three.losses[i] - one.losses[i]) <= 1e-5 * one.losses[i]);
+}
+
 TEST_CASE("train_digits: held-out accuracy of at least 0.98 on 2 ranks") {
   const Trained run = train({kDigits}, 2);
   const double accuracy = run.json.at("accuracy").get<double>();
