@@ -38,6 +38,12 @@ std::string process_state(int pid) {
 
 std::string Control::describe_record(const Record& record) const {
   const uint64_t what = record.what.load(relaxed);
+  // A record may be half written, or damaged: its numbers index tables.
+  const bool sound = (what & 0xff) <= static_cast<uint64_t>(CallKind::recv) &&
+                     (what >> 8 & 0xff) < static_cast<uint64_t>(kDTypeCount) &&
+                     (what >> 16 & 0xff) <= static_cast<uint64_t>(ReduceOp::bxor) &&
+                     (what >> 24 & 0xff) <= static_cast<uint64_t>(kMaxRank);
+  if (!sound) return "a call whose record is damaged";
   Call call{.kind = static_cast<CallKind>(what & 0xff),
             .dtype = static_cast<DType>(what >> 8 & 0xff),
             .op = static_cast<ReduceOp>(what >> 16 & 0xff),
@@ -80,6 +86,14 @@ std::string Control::describe_missing(int rank) const {
   if (count < 2) return text + ")";
   return text +
          fmt::format("; last completed {})", describe_record(block_.record(rank, count - 2)));
+}
+
+void Control::fail_damaged(int peer, const std::string& what) {
+  end(Ending::aborted, -1,
+      fmt::format("{}: the shared memory of group '{}' is damaged at rank {}: {}; some rank writes "
+                  "beyond its memory",
+                  name_of(kind_), name_, label(peer), what));
+  throw_ending();
 }
 
 void Control::fail_timeout(int peer) {

@@ -9,6 +9,7 @@
 #include <weft/core/base/error.hpp>
 #include <weft/core/ops.hpp>
 #include <weft/dist/comm/group.hpp>
+#include <weft/tests/dist/oracle.hpp>
 
 using namespace weft;
 using namespace weft::dist;
@@ -99,6 +100,27 @@ void be_slow(const Group& group) {
   say("slowest: rank " + std::to_string(slowest));
 }
 
+/// Everything that the tests of groups know, over real processes.
+void pass_all_checks(const Group& group) {
+  test::Problems problems;
+  test::check_all_reduce(group, problems, {0, 13, 5'000, 40'001}, 100);
+  test::check_moves(group, problems, {0, 1, 5'000}, {DType::u8, DType::bf16, DType::f64});
+  test::check_messages(group, problems, {0, 3, 70'001});
+  test::check_bytes(group, problems);
+  test::check_splits(group, problems);
+  test::check_shared_memory(group, problems, 1'000);
+  test::check_shared_memory(group, problems, 1'200'001);
+  check(problems.text().empty(), problems.text().c_str());
+}
+
+/// The last rank sends where the others add up.
+void send_instead(const Group& group) {
+  if (group.rank() == group.size() - 1)
+    group.send(full({4}, 1.0), 0);
+  else
+    group.all_reduce(full({4}, 1.0));
+}
+
 int run(const std::string& probe) {
   try {
     const Group group = init_process_group();
@@ -106,6 +128,8 @@ int run(const std::string& probe) {
     if (probe == "reduce forever") reduce_forever(group);
     if (probe == "stay away") stay_away(group);
     if (probe == "be slow") be_slow(group);
+    if (probe == "all checks") pass_all_checks(group);
+    if (probe == "send instead") send_instead(group);
     if (probe == "call differently") call_differently(group);
     group.barrier();
     return 0;
