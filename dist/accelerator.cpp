@@ -12,6 +12,7 @@
 #include <weft/core/base/env.hpp>
 #include <weft/core/ops.hpp>
 #include <weft/dist/parallel/reducer.hpp>
+#include <weft/dist/stop.hpp>
 #include <weft/nn/data/data_loader.hpp>
 #include <weft/nn/module.hpp>
 #include <weft/nn/optim/clip.hpp>
@@ -455,5 +456,7 @@ bool Accelerator::check_trigger() {
   state_->triggered = false;
   return flag.item<int>() != 0;
 }
+
+bool Accelerator::stop_requested() const { return dist::stop_requested(state_->group); }
 
 }  // namespace weft::inline v0

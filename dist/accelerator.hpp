@@ -242,6 +242,10 @@ class WEFT_API Accelerator {
   void set_trigger();
   bool check_trigger();
 
+  /// Whether any rank has been asked to stop by SIGTERM, SIGUSR1 or SIGUSR2, agreed by all ranks
+  /// (dist/stop.hpp). Call it once a step, and leave the loop where it is true.
+  bool stop_requested() const;
+
  private:
   struct State;
   void prepare_all(const std::vector<detail::Preparable>& objects);

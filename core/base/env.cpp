@@ -25,6 +25,7 @@ constexpr Variable kVariables[] = {
     {"WEFT_COLLECTIVE_TIMEOUT", "seconds that a collective may wait for a rank (default: 600)"},
     {"WEFT_SOCKET_IFNAME",
      "network interface for data between hosts (default: the one that leads to the job's store)"},
+    {"WEFT_STATS", "1: at its end a group says how late each rank came to its collectives"},
     {"WEFT_JOIN_TIMEOUT", "seconds that ranks may take to find each other (default: 120)"},
     {"WEFT_GRACE", "seconds between SIGTERM and SIGKILL (default: 10)"},
     {"WEFT_HOME",

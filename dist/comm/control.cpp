@@ -12,6 +12,7 @@
 #include <utility>
 
 #include <weft/core/base/check.hpp>
+#include <weft/core/base/env.hpp>
 
 namespace weft::inline v0::dist::detail {
 
@@ -129,7 +130,8 @@ Control::Control(std::shared_ptr<Region> region, Peers& peers, std::string name,
       labels_(std::move(labels)),
       rank_(peers.rank()),
       size_(peers.size()),
-      notes_(name_) {
+      notes_(name_),
+      prints_statistics_(rank_ == 0 && env::get_flag("WEFT_STATS").value_or(false)) {
   ControlHeader& head = block_.header();
   if (rank_ == 0) {
     head.magic = kMagic;
@@ -157,6 +159,7 @@ Control::Control(std::shared_ptr<Region> region, Peers& peers, std::string name,
 }
 
 Control::~Control() {
+  if (prints_statistics_) print_statistics();
   block_.line(rank_).left.store(1, std::memory_order_release);
   wake_all(block_.header().bell);
 }

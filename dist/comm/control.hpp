@@ -151,6 +151,7 @@ class Control {
   void write_record(const Call& call, uint64_t sequence);
 
   // Texts of what ends a group (control_report.cpp).
+  void print_statistics() const;
   std::string last_call(int rank) const;
   std::string describe_record(const Record& record) const;
   std::string describe_missing(int rank) const;
@@ -180,6 +181,7 @@ class Control {
   Record* record_ = nullptr;
   uint64_t started_ = 0;  ///< ticks() of the running call
   TickScale scale_;
+  bool prints_statistics_;
   double patience_ = 0;
 };
 
