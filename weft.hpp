@@ -31,6 +31,7 @@
 #include <weft/dist/comm/call.hpp>
 #include <weft/dist/comm/group.hpp>
 #include <weft/dist/parallel/reducer.hpp>
+#include <weft/dist/stop.hpp>
 #include <weft/dist/store/place.hpp>
 #include <weft/dist/store/store.hpp>
 #include <weft/dist/store/tcp_store.hpp>

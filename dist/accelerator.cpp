@@ -12,6 +12,7 @@
 #include <weft/core/base/env.hpp>
 #include <weft/core/ops.hpp>
 #include <weft/dist/parallel/reducer.hpp>
+#include <weft/dist/stop.hpp>
 #include <weft/nn/data/data_loader.hpp>
 #include <weft/nn/module.hpp>
 #include <weft/nn/optim/clip.hpp>
@@ -46,13 +47,21 @@ std::vector<Tensor> trainable(const std::vector<Tensor>& parameters) {
   return result;
 }
 
-void check_options(const AcceleratorOptions& options) {
+/// What the code leaves open is the launcher's to say: the code goes before the environment.
+void settle_options(AcceleratorOptions& options) {
+  if (!options.mixed_precision) options.mixed_precision = env::get("WEFT_MIXED_PRECISION");
+  if (!options.mixed_precision) options.mixed_precision = env::get("ACCELERATE_MIXED_PRECISION");
+  if (!options.mixed_precision) options.mixed_precision = "no";
   WEFT_CHECK(ArgumentError, options.mixed_precision == "no",
              "Accelerator: mixed_precision '{}' is not supported by this version; use \"no\"",
-             options.mixed_precision);
-  WEFT_CHECK(ArgumentError, options.gradient_accumulation_steps >= 1,
-             "Accelerator: gradient_accumulation_steps {} is below 1",
-             options.gradient_accumulation_steps);
+             *options.mixed_precision);
+  constexpr int64_t kMost = (int64_t{1} << 31) - 1;
+  std::optional<int64_t>& steps = options.gradient_accumulation_steps;
+  if (!steps) steps = env::get_int("WEFT_GRADIENT_ACCUMULATION_STEPS", 1, kMost);
+  if (!steps) steps = env::get_int("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", 1, kMost);
+  if (!steps) steps = 1;
+  WEFT_CHECK(ArgumentError, *steps >= 1, "Accelerator: gradient_accumulation_steps {} is below 1",
+             *steps);
 }
 
 }  // namespace
@@ -147,7 +156,7 @@ struct Accelerator::State {
 
   void start_micro_batch() {
     ++micro_batches;
-    sync = micro_batches >= options.gradient_accumulation_steps || batch().is_last;
+    sync = micro_batches >= *options.gradient_accumulation_steps || batch().is_last;
     in_micro_batch = true;
     went_backward = false;
     for (Attachment& attachment : attachments) attachment.reducer->set_sync(sync);
@@ -296,7 +305,7 @@ struct Accelerator::State {
 };
 
 Accelerator::Accelerator(AcceleratorOptions options) {
-  check_options(options);
+  settle_options(options);
   state_ = std::make_shared<State>(std::move(options));
 }
 
@@ -370,7 +379,7 @@ void Accelerator::backward(const Tensor& loss) {
   State& state = *state_;
   state.went_backward = true;
   const double scale =
-      state.weight() / static_cast<double>(state.options.gradient_accumulation_steps);
+      state.weight() / static_cast<double>(*state.options.gradient_accumulation_steps);
   // With one model, a rank without examples takes part without a loss of its own.
   if (scale == 0 && state.attachments.size() == 1) {
     if (state.sync) state.attachments[0].reducer->reduce_without_backward();
@@ -447,5 +456,7 @@ bool Accelerator::check_trigger() {
   state_->triggered = false;
   return flag.item<int>() != 0;
 }
+
+bool Accelerator::stop_requested() const { return dist::stop_requested(state_->group); }
 
 }  // namespace weft::inline v0

@@ -30,10 +30,12 @@ class DataLoader;
 }
 
 struct AcceleratorOptions {
-  /// "no": the model's own dtypes. Others throw ArgumentError in this version.
-  std::string mixed_precision = "no";
-  /// Micro-batches whose gradients add up to one step; see accumulate().
-  int64_t gradient_accumulation_steps = 1;
+  /// (optional) "no": the model's own dtypes. Others throw ArgumentError in this version. Unset:
+  /// what the launcher says (WEFT_MIXED_PRECISION, else ACCELERATE_MIXED_PRECISION), else "no".
+  std::optional<std::string> mixed_precision = {};
+  /// (optional) micro-batches whose gradients add up to one step; see accumulate(). Unset: what the
+  /// launcher says (WEFT_GRADIENT_ACCUMULATION_STEPS, else the same of ACCELERATE_), else 1.
+  std::optional<int64_t> gradient_accumulation_steps = {};
   /// A prepared loader's batch_size counts over all ranks; else each rank has as many.
   bool split_batches = false;
   Device device = Device::cpu();  ///< where prepared models and batches go
@@ -239,6 +241,10 @@ class WEFT_API Accelerator {
   /// once.
   void set_trigger();
   bool check_trigger();
+
+  /// Whether any rank has been asked to stop by SIGTERM, SIGUSR1 or SIGUSR2, agreed by all ranks
+  /// (dist/stop.hpp). Call it once a step, and leave the loop where it is true.
+  bool stop_requested() const;
 
  private:
   struct State;

@@ -101,6 +101,15 @@ std::string yaml_scalar(const Node& node) {
   return !node.quoted && word ? node.text : yaml::scalar(node.text);
 }
 
+/// A list on one line; lists and maps inside it as JSON has them, which YAML reads.
+std::string flow(const Node& list) {
+  std::string text;
+  for (const Node& item : list.items)
+    text += (text.empty() ? "" : ", ") +
+            (item.kind == Node::Kind::scalar ? yaml_scalar(item) : json(item, ""));
+  return "[" + text + "]";
+}
+
 std::string yaml_text(const Node& map, const std::string& margin) {
   std::string text;
   for (const Entry& entry : map.entries) {
@@ -112,16 +121,7 @@ std::string yaml_text(const Node& map, const std::string& margin) {
     }
     if (value.kind == Node::Kind::map) text += " {}";
     if (value.kind == Node::Kind::scalar) text += " " + yaml_scalar(value);
-    if (value.kind == Node::Kind::list) {
-      text += " [";
-      for (const Node& item : value.items) {
-        if (item.kind != Node::Kind::scalar && item.kind != Node::Kind::null)
-          throw LaunchError(kExitUsage, fmt::format("{}: a list inside a list", entry.key));
-        text += (text.back() == '[' ? "" : ", ") +
-                (item.kind == Node::Kind::null ? std::string("null") : yaml_scalar(item));
-      }
-      text += "]";
-    }
+    if (value.kind == Node::Kind::list) text += " " + flow(value);
     text += "\n";
   }
   return text;

@@ -112,6 +112,7 @@ std::vector<std::string> rank_environment(const std::vector<std::string>& base,
       fmt::format("WEFT_STORE=tcp://{}", dist::detail::endpoint_name(job.host, job.port)),
       fmt::format("WEFT_TOKEN={}", job.token),
   };
+  if (options.stats) own.push_back("WEFT_STATS=1");
   if (options.gpu_ids) own.push_back("CUDA_VISIBLE_DEVICES=" + joined(*options.gpu_ids));
   own.insert(own.end(), options.environment.begin(), options.environment.end());
   const auto named = [](const std::vector<std::string>& entries, std::string_view name) {

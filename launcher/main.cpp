@@ -13,6 +13,7 @@
 #include <weft/launcher/command_line.hpp>
 #include <weft/launcher/commands.hpp>
 #include <weft/launcher/config.hpp>
+#include <weft/launcher/dry_run.hpp>
 #include <weft/launcher/error.hpp>
 #include <weft/launcher/help.hpp>
 #include <weft/launcher/launch.hpp>
@@ -32,8 +33,14 @@ int run_launch(const std::vector<std::string>& arguments) {
   if (line.help) return print(launch_help());
   if (line.version) return print("weft launcher " WEFT_VERSION "\n");
   const LaunchOptions options = resolve_all(line);
+  if (options.dry_run) print(dry_run_text(options));
   refuse_unsupported(options);
-  return launch(options);
+  const int code = options.dry_run ? 0 : launch(options);
+  // At the end: in front, they could be taken for the first failure.
+  if (!options.quiet)
+    for (const std::string& warning : options.warnings)
+      std::fprintf(stderr, "%s\n", warning.c_str());
+  return code;
 }
 
 int run_command(const std::string& name, const std::vector<std::string>& arguments) {

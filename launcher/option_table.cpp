@@ -153,7 +153,7 @@ constexpr Option kOptions[] = {
     {"use_fsdp", Kind::flag, Section::fsdp, "", "", "false", "shard models over the ranks", "",
      "WEFT_USE_FSDP ACCELERATE_USE_FSDP", kFsdp, "false"},
     {"fsdp_version", Kind::integer, Section::fsdp, "N", "1..2", "", "1 or 2",
-     "fsdp_config.fsdp_version", "WEFT_FSDP_VERSION FSDP_VERSION"},
+     "fsdp_config.fsdp_version", "WEFT_FSDP_VERSION FSDP_VERSION", kFsdp, "1|2"},
     {"fsdp_sharding_strategy", Kind::choice, Section::fsdp, "NAME",
      "FULL_SHARD|SHARD_GRAD_OP|NO_SHARD|HYBRID_SHARD|HYBRID_SHARD_ZERO2|1|2|3|4|5", "",
      "what is sharded", "fsdp_config.fsdp_sharding_strategy",

@@ -210,20 +210,24 @@ class Resolver {
 
 /// What ranks find in their environment because of an option, unless its value is the default.
 void pass_on(LaunchOptions& options, const CommandLine& line, const std::vector<Setting>& file) {
-  const auto pass = [&](const char* name, const char* variable, const std::string& value) {
+  const auto pass = [&](const char* name, const std::string& variable, const std::string& value) {
     // What the environment itself has reaches the ranks as it is.
     const Setting& setting = options.setting(name);
     if (setting.layer == Layer::initial || setting.spelling == variable) return;
     options.environment.push_back(fmt::format("{}={}", variable, value));
   };
-  const auto same = [&](const char* name, const char* variable) {
+  const auto same = [&](const char* name, const std::string& variable) {
     pass(name, variable, options.setting(name).value);
   };
   same("collective_timeout", "WEFT_COLLECTIVE_TIMEOUT");
   same("join_timeout", "WEFT_JOIN_TIMEOUT");
   same("num_cpu_threads_per_process", "WEFT_NUM_THREADS");
-  same("gradient_accumulation_steps", "ACCELERATE_GRADIENT_ACCUMULATION_STEPS");
-  same("mixed_precision", "ACCELERATE_MIXED_PRECISION");
+  for (const char* prefix : {"WEFT_", "ACCELERATE_"}) {
+    same("gradient_accumulation_steps", prefix + std::string("GRADIENT_ACCUMULATION_STEPS"));
+    same("mixed_precision", prefix + std::string("MIXED_PRECISION"));
+  }
+  if (options.debug && !env::get("WEFT_LOG_LEVEL"))
+    options.environment.push_back("WEFT_LOG_LEVEL=debug");
   pass("cpu", "ACCELERATE_USE_CPU", options.cpu ? "true" : "false");
   pass("debug", "ACCELERATE_DEBUG_MODE", options.debug ? "true" : "false");
   // Variables by name: a later one, and so a flag, replaces an earlier one.

@@ -87,8 +87,10 @@ std::vector<pid_t> children() {
 
 bool is_exiting(pid_t pid) {
   constexpr unsigned kExiting = 0x4;  // PF_EXITING of the kernel
+  // Without /proc nothing is known of anybody, this process included.
   const auto stat = read_stat(std::to_string(pid));
-  return !stat || (stat->flags & kExiting) != 0;
+  if (!stat) return read_stat("self").has_value();
+  return (stat->flags & kExiting) != 0;
 }
 
 std::vector<pid_t> kill_children(const std::vector<pid_t>& spared, double seconds) {

@@ -86,9 +86,10 @@ int train(const samples::TrainOptions& options) {
   accelerator.prepare(net, optimizer, loader, scheduler);
 
   std::vector<double> losses;
+  bool stopped = false;  // by a signal: what there is by then is told as usual
   {
     samples::Progress progress(accelerator.is_main_process());
-    for (int64_t epoch = 0; epoch < options.length; ++epoch) {
+    for (int64_t epoch = 0; epoch < options.length && !stopped; ++epoch) {
       for (auto& [inputs, targets] : loader) {
         optimizer.zero_grad();
         const Tensor loss = cross_entropy(net(inputs), targets, {.label_smoothing = 0.1});
@@ -100,6 +101,7 @@ int train(const samples::TrainOptions& options) {
         progress.update(fmt::format("epoch {:>2}/{}  step {:>4}  loss {:.4f}", epoch + 1,
                                     options.length, losses.size(), losses.back()),
                         last);
+        if ((stopped = accelerator.stop_requested())) break;
       }
     }
   }
@@ -107,6 +109,7 @@ int train(const samples::TrainOptions& options) {
   const double seconds =
       std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   if (!accelerator.is_main_process()) return 0;
+  if (stopped) std::cout << fmt::format("stopped after {} steps by a signal\n", losses.size());
   std::cout << samples::chart(losses);
   if (!options.plot.empty()) samples::write_svg(options.plot, "train_digits: loss", losses);
   if (!options.json.empty()) samples::write_json(options.json, losses, accuracy, seconds);

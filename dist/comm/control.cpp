@@ -12,6 +12,7 @@
 #include <utility>
 
 #include <weft/core/base/check.hpp>
+#include <weft/core/base/env.hpp>
 
 namespace weft::inline v0::dist::detail {
 
@@ -90,6 +91,12 @@ int count_cpus(const ControlBlock& block, int size) {
   return count;
 }
 
+/// Ties the two words of an announcement together.
+uint32_t check_of(uint64_t fingerprint, uint64_t place) {
+  const uint64_t both = (fingerprint ^ std::rotl(place, 17)) * 0x9e3779b97f4a7c15u;
+  return static_cast<uint32_t>(both >> 32);
+}
+
 // Counters that one rank writes and others may read need no read-modify-write.
 void increase(std::atomic<uint64_t>& counter) { counter.store(counter.load(relaxed) + 1, relaxed); }
 
@@ -123,7 +130,8 @@ Control::Control(std::shared_ptr<Region> region, Peers& peers, std::string name,
       labels_(std::move(labels)),
       rank_(peers.rank()),
       size_(peers.size()),
-      notes_(name_) {
+      notes_(name_),
+      prints_statistics_(rank_ == 0 && env::get_flag("WEFT_STATS").value_or(false)) {
   ControlHeader& head = block_.header();
   if (rank_ == 0) {
     head.magic = kMagic;
@@ -145,11 +153,13 @@ Control::Control(std::shared_ptr<Region> region, Peers& peers, std::string name,
              "group '{}': the shared control block is not of this version of weft; start all ranks "
              "with the same library",
              name_);
+  magic_ = kMagic;
   if (size_ <= count_cpus(block_, size_)) spins_ = kSpins;
   finish();
 }
 
 Control::~Control() {
+  if (prints_statistics_) print_statistics();
   block_.line(rank_).left.store(1, std::memory_order_release);
   wake_all(block_.header().bell);
 }
@@ -280,7 +290,9 @@ bool Control::has_arrived(int rank, uint32_t phase) const {
 
 bool Control::all_arrived() {
   for (; arrived_below_ < size_; ++arrived_below_)
-    if (!has_arrived(arrived_below_, phase_)) return false;
+    // Two phases ago, or this one: any other count is damage, which check_counts finds.
+    if (block_.arrival(arrived_below_, phase_ & 1u).phase.load(std::memory_order_acquire) != phase_)
+      return false;
   return true;
 }
 
@@ -306,11 +318,20 @@ void Control::await_phase() {
     sleep_until_rung();
     if (all_arrived()) return;
     check_alive();
+    check_counts();
     // Any rank that is yet to come may be the one that never will.
     for (int other = 0; other < size_; ++other)
       if (other != rank_) check_life(other, [&] { return has_arrived(other, phase_); });
     if (all_arrived()) return;
     if (is_late()) fail_timeout(-1);
+  }
+}
+
+void Control::check_counts() {
+  for (int other = 0; other < size_; ++other) {
+    const uint32_t count = block_.arrival(other, phase_ & 1u).phase.load(std::memory_order_acquire);
+    if (count != phase_ && count + 2 != phase_ && (count != 0 || phase_ > 2))
+      fail_damaged(other, fmt::format("its count is {}, where {} was due", count, phase_));
   }
 }
 
@@ -327,6 +348,7 @@ void Control::announce(uint64_t place) {
   Arrival& mine = block_.arrival(rank_, next_parity());
   mine.fingerprint.store(fingerprint_, relaxed);
   mine.place.store(place, relaxed);
+  mine.check.store(check_of(fingerprint_, place), relaxed);
   mine.stamp.store(started_, relaxed);
 }
 
@@ -360,8 +382,11 @@ bool Control::compare(bool& none_placed) {
   uint64_t first = started_, last = started_;
   for (int other = 0; other < size_; ++other) {
     const Arrival& its = block_.arrival(other, parity);
-    agree &= its.fingerprint.load(relaxed) == fingerprint_;
+    const uint64_t its_fingerprint = its.fingerprint.load(relaxed);
     const uint64_t its_place = its.place.load(relaxed);
+    if (its.check.load(relaxed) != check_of(its_fingerprint, its_place)) [[unlikely]]
+      fail_damaged(other, "its announcement contradicts itself");
+    agree &= its_fingerprint == fingerprint_;
     same_place &= its_place == place;
     none_placed &= its_place == 0;
     const uint64_t stamp = its.stamp.load(relaxed);
@@ -402,10 +427,15 @@ void Control::throw_ending() {
   const ControlHeader& head = block_.header();
   // The rank that ends the group may itself be killed while it writes why.
   const TimePoint patience = deadline_after(0.1);
-  while (head.ending.load(std::memory_order_acquire) != 2 && Clock::now() < patience) sched_yield();
+  while (head.ending.load(std::memory_order_acquire) == 1 && Clock::now() < patience) sched_yield();
+  if (head.ending.load(std::memory_order_acquire) > 2 || (magic_ != 0 && head.magic != magic_))
+    throw CommError(
+        fmt::format("group '{}': its shared memory is damaged; some rank writes beyond "
+                    "its memory",
+                    name_));
   if (head.ending.load(std::memory_order_acquire) != 2)
     throw CommError(fmt::format("group '{}': ended by a rank that died doing so", name_));
-  const std::string reason(head.reason);
+  const std::string reason(head.reason, strnlen(head.reason, kReasonSize));
   const bool lost = head.kind == Ending::lost;
   weft::detail::note_group_ended(lost ? head.lost_rank : -1, lost ? head.lost_pid : -1, reason);
   switch (head.kind) {

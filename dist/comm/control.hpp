@@ -113,7 +113,9 @@ class Control {
 
   /// Throws what ended the group, if anything did.
   void check_alive() {
-    if (block_.header().ending.load(std::memory_order_acquire) != 0) [[unlikely]]
+    const ControlHeader& head = block_.header();
+    const bool damaged = magic_ != 0 && head.magic != magic_;
+    if (head.ending.load(std::memory_order_acquire) != 0 || damaged) [[unlikely]]
       throw_ending();
   }
 
@@ -135,6 +137,9 @@ class Control {
   bool spin_and_yield(const Condition& is_met);
   void await_slowly(std::atomic<uint32_t>& count, uint32_t target, std::atomic<uint32_t>& waiters,
                     int peer);
+  /// Ends the group where what others have written cannot be: a rank writes beyond its memory.
+  void check_counts();
+  [[noreturn]] void fail_damaged(int peer, const std::string& what);
   bool is_late() const;
 
   /// Ends the group where `peer` is gone and what it is to do is not done.
@@ -146,6 +151,7 @@ class Control {
   void write_record(const Call& call, uint64_t sequence);
 
   // Texts of what ends a group (control_report.cpp).
+  void print_statistics() const;
   std::string last_call(int rank) const;
   std::string describe_record(const Record& record) const;
   std::string describe_missing(int rank) const;
@@ -170,10 +176,12 @@ class Control {
   uint64_t sequence_ = 0;
   uint64_t fingerprint_ = 0;
   CallKind kind_ = CallKind::none;
+  uint64_t magic_ = 0;  ///< what the block begins with, once that is known
   weft::detail::CollectiveNotes notes_;
   Record* record_ = nullptr;
   uint64_t started_ = 0;  ///< ticks() of the running call
   TickScale scale_;
+  bool prints_statistics_;
   double patience_ = 0;
 };
 

@@ -20,6 +20,7 @@ enum class Ending : uint32_t { none, aborted, lost, timeout, desync };
 /// what it announces for the next one while others still read this one's.
 struct alignas(128) Arrival {
   std::atomic<uint32_t> phase;
+  std::atomic<uint32_t> check;  ///< of fingerprint and place: damage to them is no instruction
   std::atomic<uint64_t> stamp;  ///< ticks() when the call began
   std::atomic<uint64_t> fingerprint;
   std::atomic<uint64_t> place;

@@ -2,6 +2,7 @@
 #include <sched.h>
 
 #include <algorithm>
+#include <cstdio>
 #include <fstream>
 
 #include <weft/core/base/check.hpp>
@@ -38,6 +39,12 @@ std::string process_state(int pid) {
 
 std::string Control::describe_record(const Record& record) const {
   const uint64_t what = record.what.load(relaxed);
+  // A record may be half written, or damaged: its numbers index tables.
+  const bool sound = (what & 0xff) <= static_cast<uint64_t>(CallKind::recv) &&
+                     (what >> 8 & 0xff) < static_cast<uint64_t>(kDTypeCount) &&
+                     (what >> 16 & 0xff) <= static_cast<uint64_t>(ReduceOp::bxor) &&
+                     (what >> 24 & 0xff) <= static_cast<uint64_t>(kMaxRank);
+  if (!sound) return "a call whose record is damaged";
   Call call{.kind = static_cast<CallKind>(what & 0xff),
             .dtype = static_cast<DType>(what >> 8 & 0xff),
             .op = static_cast<ReduceOp>(what >> 16 & 0xff),
@@ -80,6 +87,14 @@ std::string Control::describe_missing(int rank) const {
   if (count < 2) return text + ")";
   return text +
          fmt::format("; last completed {})", describe_record(block_.record(rank, count - 2)));
+}
+
+void Control::fail_damaged(int peer, const std::string& what) {
+  end(Ending::aborted, -1,
+      fmt::format("{}: the shared memory of group '{}' is damaged at rank {}: {}; some rank writes "
+                  "beyond its memory",
+                  name_of(kind_), name_, label(peer), what));
+  throw_ending();
 }
 
 void Control::fail_timeout(int peer) {
@@ -171,6 +186,24 @@ std::vector<RankStatistics> Control::statistics() const {
     all.push_back(its);
   }
   return all;
+}
+
+void Control::print_statistics() const {
+  const std::vector<RankStatistics> all = statistics();
+  std::string table = fmt::format(
+      "group '{}': how late each rank came to {} collectives, after the first one there\n"
+      "  rank  came last   median      99%\n",
+      name_, all[0].calls);
+  const auto text = [](double seconds) {
+    if (seconds < 1e-3) return fmt::format("{:.1f} us", seconds * 1e6);
+    return seconds < 1 ? fmt::format("{:.1f} ms", seconds * 1e3) : fmt::format("{:.1f} s", seconds);
+  };
+  for (const RankStatistics& its : all)
+    table += fmt::format("  {:>4}  {:>8.1f}%  {:>8}  {:>8}\n", its.rank,
+                         100.0 * static_cast<double>(its.last) /
+                             static_cast<double>(std::max<uint64_t>(its.calls, 1)),
+                         text(its.lateness_p50), text(its.lateness_p99));
+  std::fputs(table.c_str(), stderr);
 }
 
 }  // namespace weft::inline v0::dist::detail

@@ -99,6 +99,11 @@ void Crossing::tell(int peer, Header::Kind kind) {
   its.sent = start(peer, [&] { return link_->send(peer, kCalls, from, sizeof(Header)); });
 }
 
+void Crossing::answer(int peer, Header::Kind kind) {
+  tell(peer, kind);
+  wait(*box(peer).sent, peer);
+}
+
 const Header& Crossing::hear(int peer) {
   Mailbox& its = box(peer);
   wait(*its.expected, peer);

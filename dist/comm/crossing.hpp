@@ -84,7 +84,7 @@ class Crossing {
   void move(const Moves& moves);
 
   /// One header alone, to or from one peer.
-  void tell(int peer, Header::Kind kind);
+  void answer(int peer, Header::Kind kind);
   const Header& hear(int peer);
 
   const Header& header(int peer) const;
@@ -104,6 +104,7 @@ class Crossing {
   };
   Mailbox& box(int peer) { return boxes_[static_cast<size_t>(peer)]; }
   void expect(int peer);
+  void tell(int peer, Header::Kind kind);
   void wait(Transfer& transfer, int peer);
   template <class Start>
   std::unique_ptr<Transfer> start(int peer, const Start& begin);

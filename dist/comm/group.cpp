@@ -114,6 +114,17 @@ struct Result {
         data(tensor.numel() == 0 ? &nothing : tensor.storage()->data) {}
 };
 
+std::byte* as_bytes(std::string& text) { return reinterpret_cast<std::byte*>(text.data()); }
+
+/// Strings of these sizes from rows that are as long as the longest.
+std::vector<std::string> cut_rows(const std::string& rows, const std::vector<int64_t>& sizes) {
+  const size_t row = rows.size() / sizes.size();
+  std::vector<std::string> result;
+  for (size_t r = 0; r < sizes.size(); ++r)
+    result.push_back(rows.substr(r * row, static_cast<size_t>(sizes[r])));
+  return result;
+}
+
 }  // namespace
 
 Group::Group() : transport_(detail::make_single_transport("single")) {}
@@ -226,6 +237,52 @@ void Group::recv(const Tensor& tensor, int from) const {
   packed.write_back();
 }
 
+std::vector<int64_t> Group::all_sizes(const std::string& bytes) const {
+  const auto mine = static_cast<int64_t>(bytes.size());
+  std::vector<int64_t> sizes(static_cast<size_t>(size()));
+  transport_->all_gather({.kind = CallKind::all_gather, .dtype = DType::i64, .shape = {1}},
+                         reinterpret_cast<const std::byte*>(&mine),
+                         reinterpret_cast<std::byte*>(sizes.data()));
+  return sizes;
+}
+
+std::vector<std::string> Group::all_gather_bytes(const std::string& bytes) const {
+  const std::vector<int64_t> sizes = all_sizes(bytes);
+  const int64_t longest = *std::max_element(sizes.begin(), sizes.end());
+  std::string padded = bytes, rows(static_cast<size_t>(longest) * sizes.size(), '\0');
+  padded.resize(static_cast<size_t>(longest));
+  transport_->all_gather({.kind = CallKind::all_gather, .dtype = DType::u8, .shape = {longest}},
+                         as_bytes(padded), as_bytes(rows));
+  return cut_rows(rows, sizes);
+}
+
+std::vector<std::string> Group::gather_bytes(const std::string& bytes, int root) const {
+  check_rank("gather_bytes", root, false);
+  const std::vector<int64_t> sizes = all_sizes(bytes);
+  const int64_t longest = *std::max_element(sizes.begin(), sizes.end());
+  const bool is_root = rank() == root;
+  std::string padded = bytes;
+  std::string rows(is_root ? static_cast<size_t>(longest) * sizes.size() : 0, '\0');
+  padded.resize(static_cast<size_t>(longest));
+  transport_->gather(
+      {.kind = CallKind::gather, .dtype = DType::u8, .root = root, .shape = {longest}},
+      as_bytes(padded), as_bytes(rows));
+  return is_root ? cut_rows(rows, sizes) : std::vector<std::string>();
+}
+
+std::string Group::broadcast_bytes(const std::string& bytes, int root) const {
+  check_rank("broadcast_bytes", root, false);
+  auto count = static_cast<int64_t>(bytes.size());
+  transport_->broadcast(
+      {.kind = CallKind::broadcast, .dtype = DType::i64, .root = root, .shape = {1}},
+      reinterpret_cast<std::byte*>(&count));
+  std::string result = rank() == root ? bytes : std::string(static_cast<size_t>(count), '\0');
+  transport_->broadcast(
+      {.kind = CallKind::broadcast, .dtype = DType::u8, .root = root, .shape = {count}},
+      as_bytes(result));
+  return result;
+}
+
 Storage Group::allocate_shared(size_t bytes) const { return transport_->allocate_shared(bytes); }
 
 Group Group::split(int color, int key) const {
@@ -312,6 +369,9 @@ void run_fake_nodes(const std::vector<int>& node_of, const std::function<void(co
   parts.connector = detail::make_memory_connector();
   parts.store = parts.names = std::make_shared<InProcessStore>(timeout);
   parts.timeout = timeout;
+  detail::WatchedNodes none;
+  none.nap = 0.01;
+  parts.watch = detail::make_job_watch(parts.store, none);
   std::vector<std::unique_ptr<detail::Peers>> peers(node_of.size());
   for (const std::vector<int>& members : parts.layout.members) {
     auto its = detail::join_threads(static_cast<int>(members.size()));

@@ -79,6 +79,15 @@ class WEFT_API Group {
   /// Overwrites `tensor` with what rank `from` sends.
   void recv(const Tensor& tensor, int from) const;
 
+  /// All ranks' strings of any bytes and sizes, by rank (torch.distributed.all_gather_object, for
+  /// what the program has turned into bytes itself). Each rank needs memory for size() times the
+  /// longest one.
+  std::vector<std::string> all_gather_bytes(const std::string& bytes) const;
+  /// The same on `root` alone; empty elsewhere.
+  std::vector<std::string> gather_bytes(const std::string& bytes, int root = 0) const;
+  /// The root's string; `bytes` counts on the root alone.
+  std::string broadcast_bytes(const std::string& bytes, int root = 0) const;
+
   /// `bytes` of zeroed host memory that the other ranks can reach: tensors over it (gradient
   /// buckets) are reduced without being copied. A collective: all ranks ask for the same size.
   /// Freed with its last handle on each rank. Throws OutOfMemory on all ranks.
@@ -102,6 +111,7 @@ class WEFT_API Group {
 
  private:
   void check_rank(const char* op, int rank, bool other_than_self) const;
+  std::vector<int64_t> all_sizes(const std::string& bytes) const;
 
   std::shared_ptr<detail::Transport> transport_;
 };

@@ -4,6 +4,7 @@
 // looks at the next node's. Silence is counted in looks, not in time: a job that was stopped and
 // continued as a whole has not been silent. The store's own host is watched by everybody: who has
 // not reached the store for kSilence seconds ends its groups.
+#include <algorithm>
 #include <chrono>
 #include <condition_variable>
 #include <map>
@@ -21,7 +22,6 @@ namespace weft::inline v0::dist::detail {
 namespace {
 
 constexpr double kBeat = 1.0;  // seconds
-constexpr double kNap = 0.2;   // seconds: so long may the end of the watch take
 constexpr int kSilence = 6;    // beats
 const std::string kFailureKey = "launch/failure";
 
@@ -41,16 +41,16 @@ class StoreWatch final : public JobWatch {
     thread_.join();
   }
 
-  int add(FailureHandler handler) override {
+  int add(GroupWatch group) override {
     const std::lock_guard lock(mutex_);
-    if (failure_) handler(failure_->first, failure_->second);
-    handlers_.emplace(++last_, std::move(handler));
+    if (failure_) group.on_failure(failure_->first, failure_->second);
+    groups_.emplace(++last_, std::move(group));
     return last_;
   }
 
   void remove(int number) noexcept override {
     const std::lock_guard lock(mutex_);
-    handlers_.erase(number);
+    groups_.erase(number);
   }
 
  private:
@@ -60,7 +60,8 @@ class StoreWatch final : public JobWatch {
   }
 
   void run() {
-    int unreachable = 0, silent = 0;
+    double unreachable = 0;  // seconds
+    int silent = 0;          // beats
     std::string last_seen;
     while (!ends()) {
       const TimePoint start = Clock::now();
@@ -68,6 +69,7 @@ class StoreWatch final : public JobWatch {
         if (nodes_.speaks) store_->add(life_key(nodes_.node), 1, kBeat);
         // A launcher's word comes at once; this wait is the pause as well.
         if (look_at_failure(start)) return;
+        beat();
         unreachable = 0;
         if (nodes_.speaks) {
           const std::string seen = store_->check({life_key(nodes_.next)}, kBeat)
@@ -78,10 +80,12 @@ class StoreWatch final : public JobWatch {
           last_seen = seen;
         }
       } catch (const CommError&) {
-        ++unreachable;
         pause(start);
+        // A call to a store that is gone may take more than its time; a process that was stopped
+        // meanwhile has not missed the store all that time.
+        unreachable += std::min(seconds_since(start), 3 * kBeat);
       }
-      if (unreachable >= kSilence)
+      if (unreachable >= kSilence * kBeat)
         return tell(-1, fmt::format("the job's store has been out of reach for {:.0f} s; its host, "
                                     "or the network, is down",
                                     kSilence * kBeat));
@@ -98,13 +102,18 @@ class StoreWatch final : public JobWatch {
   /// Waits until the next beat for the word that the job has failed.
   bool look_at_failure(TimePoint start) {
     while (!ends() && seconds_since(start) < kBeat) try {
-        tell(-1, store_->get(kFailureKey, kNap));
+        tell(-1, store_->get(kFailureKey, nodes_.nap));
         return true;
       } catch (const TimeoutError&) {
         continue;  // no word, or no store: one that answers says which
       }
-    if (!ends()) store_->check({kFailureKey}, kNap);
+    if (!ends()) store_->check({kFailureKey}, nodes_.nap);
     return false;
+  }
+
+  void beat() {
+    const std::lock_guard lock(mutex_);
+    for (const auto& [number, group] : groups_) group.on_beat();
   }
 
   void pause(TimePoint start) {
@@ -123,7 +132,7 @@ class StoreWatch final : public JobWatch {
   void tell(int rank, const std::string& text) {
     const std::lock_guard lock(mutex_);
     failure_.emplace(rank, text);
-    for (const auto& [number, handler] : handlers_) handler(rank, text);
+    for (const auto& [number, group] : groups_) group.on_failure(rank, text);
   }
 
   static std::string life_key(int node) { return fmt::format("life/{}", node); }
@@ -132,7 +141,7 @@ class StoreWatch final : public JobWatch {
   WatchedNodes nodes_;
   std::mutex mutex_;
   std::condition_variable changed_;
-  std::map<int, FailureHandler> handlers_;
+  std::map<int, GroupWatch> groups_;
   std::optional<std::pair<int, std::string>> failure_;
   int last_ = 0;
   bool ends_ = false;

@@ -9,16 +9,20 @@
 
 namespace weft::inline v0::dist::detail {
 
-/// What the members of a group learn when the job fails elsewhere: `rank` in the job, -1 where it
-/// is not one rank.
-using FailureHandler = std::function<void(int rank, const std::string& text)>;
+/// What a group wants to be told, on the watch's thread.
+struct GroupWatch {
+  /// The job has failed elsewhere; `rank` in the job, -1 where it is not one rank.
+  std::function<void(int rank, const std::string& text)> on_failure;
+  /// About once a second. Must not throw, nor take long.
+  std::function<void()> on_beat;
+};
 
 class JobWatch {
  public:
   virtual ~JobWatch() = default;
-  /// Calls `handler` once, on the watch's thread, when the job has failed; at once where it has
-  /// already. Returns a number for remove(), after which the handler is not called any more.
-  virtual int add(FailureHandler handler) = 0;
+  /// Starts to tell; at once where the job has failed already. Returns a number for remove(), after
+  /// which nothing is called any more.
+  virtual int add(GroupWatch group) = 0;
   virtual void remove(int number) noexcept = 0;
 };
 
@@ -28,6 +32,7 @@ struct WatchedNodes {
   int node = 0, next = 0;
   std::string next_host = {};
   int next_rank = -1;  ///< the next node's rank, where it has one alone
+  double nap = 0.2;    ///< seconds: so long may the end of the watch take
 };
 
 /// Watches through `store`: what launchers publish, and the next node's signs of life.

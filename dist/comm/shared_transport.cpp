@@ -226,10 +226,18 @@ class SharedTransport final : public NodeTransport {
     bool none_placed = false;
     control_.meet(0, none_placed);
     const size_t stride = round_up(std::max<size_t>(bytes, 1), kPage);
-    auto region =
-        peers_->share(stride * static_cast<size_t>(size_), deadline_after(control_.timeout()));
-    control_.sync();  // all have mapped it
+    // All ranks have it or none: one that cannot map it says so with its arrival.
+    std::shared_ptr<Region> region;
+    std::string refusal = "allocate_shared: another rank cannot map its shared memory";
+    try {
+      region =
+          peers_->share(stride * static_cast<size_t>(size_), deadline_after(control_.timeout()));
+    } catch (const OutOfMemory& error) {
+      refusal = error.what();
+    }
+    const bool all_have_it = control_.meet(region ? 1 : 0, none_placed);
     control_.finish();
+    if (!all_have_it) throw OutOfMemory(refusal);
     std::erase_if(arenas_, [](const Arena& arena) { return arena.region.expired(); });
     arenas_.push_back({++last_arena_, region->data(), stride, region});
     std::byte* mine = region->data() + stride * static_cast<size_t>(rank_);

@@ -15,10 +15,10 @@ namespace weft::inline v0::dist::detail {
 struct SpanningParts {
   NodeLayout layout;
   std::shared_ptr<Connector> connector;
-  std::shared_ptr<Store> store;     ///< of the job: rank_exit keys
-  std::shared_ptr<Store> names;     ///< where the groups keep their own keys
-  std::shared_ptr<JobWatch> watch;  ///< may be null
-  double timeout = 0;               ///< seconds for each call
+  std::shared_ptr<Store> store;  ///< of the job: rank_exit keys
+  std::shared_ptr<Store> names;  ///< where the groups keep their own keys
+  std::shared_ptr<JobWatch> watch;
+  double timeout = 0;  ///< seconds for each call
 };
 
 /// The group `name` of all ranks of the layout, of which this is `rank`; `peers` are those of its

@@ -13,8 +13,8 @@ namespace weft::inline v0::dist::detail {
 namespace {
 
 constexpr double kReasonPatience = 1.0;  // seconds to learn why a link broke
-
-size_t to_size(int value) { return static_cast<size_t>(value); }
+constexpr double kOdd = 1.0;             // seconds after which a wait is looked into,
+constexpr double kLookEvery = 0.5;       // and how often
 
 /// What a group ended with, as it is written into the store.
 std::string encode(const CommError& error) {
@@ -61,15 +61,14 @@ SpanningGroup::SpanningGroup(const std::string& name, int rank, SpanningParts pa
       node_(node_of(rank)),
       node_part_(make_node_transport(std::move(peers), name, parts_.timeout, members_of(node_))),
       control_(node_part_->control()) {
-  if (parts_.watch)
-    watched_ = parts_.watch->add([this](int its_rank, const std::string& text) {
-      control_.end(Ending::lost, rank_in_group(its_rank), text);
-    });
+  watched_ = parts_.watch->add({.on_failure =
+                                    [this](int its_rank, const std::string& text) {
+                                      control_.end(Ending::lost, rank_in_group(its_rank), text);
+                                    },
+                                .on_beat = [this] { look_at_others(); }});
 }
 
-SpanningGroup::~SpanningGroup() {
-  if (parts_.watch) parts_.watch->remove(watched_);
-}
+SpanningGroup::~SpanningGroup() { parts_.watch->remove(watched_); }
 
 int SpanningGroup::rank_in_group(int world) const {
   const auto place = std::find(layout_.world.begin(), layout_.world.end(), world);
@@ -118,21 +117,92 @@ std::string SpanningGroup::name_of_peer(int node, int rank) const {
                   : fmt::format("rank {} on host {}", rank, layout_.hosts[to_size(node)]);
 }
 
-/// Takes over the reason that another node has written, if one has.
-void SpanningGroup::adopt_reason(double patience) {
+bool SpanningGroup::adopt_reason(double patience) {
   try {
     const Ended ended = decode(parts_.names->get(ended_key(), patience));
     control_.end(ended.kind, ended.lost, ended.reason);
+    return true;
   } catch (const CommError&) {
-    return;  // none is there, or the store is not: the caller says what it knows itself
+    return false;  // none is there, or the store is not: the caller says what it knows itself
   }
+}
+
+void SpanningGroup::look_at_others() {
+  try {
+    if (!parts_.names->check({ended_key()}, kLookEvery)) return;
+  } catch (const CommError&) {
+    return;  // the store is not there to tell
+  }
+  adopt_reason(kLookEvery);
+}
+
+void SpanningGroup::check_everywhere() {
+  look_at_others();
   control_.check_alive();
+}
+
+std::string SpanningGroup::message_key(int peer) const {
+  return fmt::format("message/{}/{}", name_, peer);
+}
+
+void SpanningGroup::note_message_wait(int peer) {
+  if (control_.elapsed() < kOdd || seconds_since(last_look_) < kLookEvery) return;
+  last_look_ = Clock::now();
+  try {
+    parts_.names->set(message_key(peer),
+                      fmt::format("{} {}\n{}", ++message_waits_, rank_, control_.running_call()),
+                      kLookEvery);
+    message_is_noted_ = true;
+  } catch (const CommError&) {
+    return;  // without the store the call times out instead
+  }
+}
+
+void SpanningGroup::end_message_wait(int peer) {
+  if (!std::exchange(message_is_noted_, false)) return;
+  try {
+    parts_.names->delete_key(message_key(peer), kReasonPatience);
+  } catch (const CommError&) {
+    return;  // a count that does not go on means nothing
+  }
+}
+
+void SpanningGroup::look_for_messages() {
+  if (control_.elapsed() < kOdd || seconds_since(last_look_) < kLookEvery) return;
+  last_look_ = Clock::now();
+  for (const int member : members_of(node_)) look_for_message(member);
+}
+
+void SpanningGroup::look_for_message(int member) {
+  std::string text;
+  try {
+    const std::string key = message_key(member);
+    if (!parts_.names->check({key}, kLookEvery)) return;
+    text = parts_.names->get(key, kLookEvery);
+  } catch (const CommError&) {
+    return;  // without the store the call times out instead
+  }
+  Seen& seen = seen_messages_[member];
+  const Seen before = std::exchange(seen, {control_.sequence(), text});
+  if (before.sequence != control_.sequence() || before.text == text) return;
+  const Ended message = decode(text);  // count, rank, call
+  const int other = message.lost;
+  const std::string mine = fmt::format("rank {} called {}", member, control_.running_call());
+  const std::string theirs = fmt::format("rank {} called {}", other, message.reason);
+  control_.end(Ending::desync, -1,
+               fmt::format("group '{}': send and recv do not match: {}; {}", name_,
+                           member < other ? mine : theirs, member < other ? theirs : mine));
+  throw_ending();
 }
 
 void SpanningGroup::check_wait(int node, int rank) {
   control_.check_alive();
+  if (rank >= 0)
+    note_message_wait(rank);
+  else if (layout_.local_rank(rank_) == 0)
+    look_for_messages();
   if (control_.elapsed() <= control_.timeout() + kOutlast) return;
-  adopt_reason(0.05);
+  if (adopt_reason(0.05)) throw_ending();
   control_.end(
       Ending::timeout, rank,
       fmt::format("{}: in group '{}', rank {} waited {:.4g} s for {}; WEFT_COLLECTIVE_TIMEOUT "
@@ -146,7 +216,7 @@ void SpanningGroup::fail_broken(int node, int rank, const std::string& why) {
   const TimePoint deadline = deadline_after(kReasonPatience);
   while (Clock::now() < deadline) {
     control_.check_alive();
-    adopt_reason(0.05);
+    if (adopt_reason(0.05)) throw_ending();
     for (const int member : layout_.members[to_size(node)]) {
       const auto text = exit_of(layout_.world[to_size(member)]);
       if (!text) continue;
@@ -173,10 +243,12 @@ std::optional<std::string> SpanningGroup::exit_of(int world) const {
 }
 
 void SpanningGroup::fail_left(int node, int rank) {
-  const int lost = rank >= 0 ? rank : layout_.members[to_size(node)][0];
+  // The link between nodes ties ranks that have the same place in theirs.
+  const int lost =
+      rank >= 0 ? rank : members_of(node)[static_cast<size_t>(layout_.local_rank(rank_))];
   control_.end(Ending::lost, lost,
-               fmt::format("{}: {} left group '{}'", control_.running_call(),
-                           name_of_peer(node, rank), name_));
+               fmt::format("{}: rank {} on host {} left group '{}'", control_.running_call(), lost,
+                           layout_.hosts[to_size(node)], name_));
   throw_ending();
 }
 

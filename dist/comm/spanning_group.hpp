@@ -3,9 +3,15 @@
 // Note [One reason]
 // The first rank of the group that fails writes why into the store, then drops its links. The
 // others find their links broken, read the reason there, and end with the same words.
+//
+// Note [A message and a collective]
+// A rank that waits in send or recv for one of another node, which itself waits in a collective,
+// waits for good. It keeps counting in the store while it waits; where the other's node waits too,
+// and sees that count go on, both learn that their calls do not match.
 #pragma once
 
 #include <atomic>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -21,6 +27,12 @@ namespace weft::inline v0::dist::detail {
 // Seconds by which those that wait for another node outlast those that wait inside it, who know
 // which rank is missing.
 inline constexpr double kOutlast = 0.5;
+
+inline size_t to_size(int value) { return static_cast<size_t>(value); }
+inline size_t item_of(const Call& call) { return static_cast<size_t>(size_of(call.dtype)); }
+inline size_t bytes_of(const Call& call) {
+  return static_cast<size_t>(call.shape.numel()) * item_of(call);
+}
 
 class SpanningGroup {
  public:
@@ -66,6 +78,12 @@ class SpanningGroup {
   [[noreturn]] void fail_desync(const Crossing& crossing);
   [[noreturn]] void fail_message(const Crossing& line, int peer);
 
+  /// A message to or from `peer` waits: to be called now and then, and at its end.
+  void note_message_wait(int peer);
+  void end_message_wait(int peer);
+  /// Throws what the group has ended with, on this node or on another.
+  void check_everywhere();
+
   int node_of(int rank) const { return layout_.node_of[static_cast<size_t>(rank)]; }
   const std::vector<int>& members_of(int node) const {
     return layout_.members[static_cast<size_t>(node)];
@@ -85,13 +103,27 @@ class SpanningGroup {
   std::string name_of_peer(int node, int rank) const;
   int rank_in_group(int world) const;
   [[noreturn]] void throw_ending();
-  void adopt_reason(double patience);
+  /// Takes over the reason that another node has written; whether one has.
+  bool adopt_reason(double patience);
+  void look_at_others();
   void check_wait(int node, int rank);
   [[noreturn]] void fail_broken(int node, int rank, const std::string& why);
   [[noreturn]] void fail_left(int node, int rank);
   std::optional<std::string> exit_of(int world) const;
+  std::string message_key(int peer) const;
+  /// Ends the group where a rank of another node waits in a message for one of this node.
+  void look_for_messages();
+  void look_for_message(int member);
 
+  struct Seen {
+    uint64_t sequence = 0;  ///< of the collective under way when it was seen
+    std::string text;
+  };
   int watched_ = 0;
+  uint64_t message_waits_ = 0;  ///< told to the store so far
+  bool message_is_noted_ = false;
+  TimePoint last_look_ = Clock::now();
+  std::map<int, Seen> seen_messages_;
 };
 
 }  // namespace weft::inline v0::dist::detail

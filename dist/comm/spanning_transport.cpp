@@ -33,11 +33,9 @@ constexpr size_t kLine = 64;
 constexpr double kGoodbye = 0.3;  // seconds to wait for the others' when a group is left
 
 size_t round_up(size_t value, size_t unit) { return (value + unit - 1) / unit * unit; }
-size_t item_of(const Call& call) { return static_cast<size_t>(size_of(call.dtype)); }
-size_t bytes_of(const Call& call) {
-  return static_cast<size_t>(call.shape.numel()) * item_of(call);
-}
-size_t to_size(int value) { return static_cast<size_t>(value); }
+struct Nothing {
+  void operator()(size_t, size_t, size_t) const {}
+};
 
 class SpanningTransport final : public Transport, public SpanningGroup {
  public:
@@ -54,7 +52,8 @@ class SpanningTransport final : public Transport, public SpanningGroup {
     if (local_ >= lanes_) return;
     lane_owner_ = std::make_unique<Owner>(*this, -1);
     lane_ = std::make_unique<Crossing>(
-        connect(fmt::format("{}/lane{}", name, local_), node_, layout_.nodes(), deadline),
+        connect(fmt::format("{}/lane{}", name, local_), node_, layout_.nodes(), deadline,
+                [this] { check_everywhere(); }),
         *lane_owner_);
   }
 
@@ -213,6 +212,7 @@ class SpanningTransport final : public Transport, public SpanningGroup {
       Crossing& line = meet_message(call, ++sent_[to_size(call.root)]);
       move_message(line, const_cast<std::byte*>(data), bytes, true);
       line.hear(1 - line.rank());  // it has arrived
+      end_message_wait(call.root);
       control_.finish();
     });
   }
@@ -224,7 +224,8 @@ class SpanningTransport final : public Transport, public SpanningGroup {
       const size_t bytes = bytes_of(call);
       Crossing& line = meet_message(call, ++received_[to_size(call.root)]);
       move_message(line, data, bytes, false);
-      line.tell(1 - line.rank(), Header::done);
+      line.answer(1 - line.rank(), Header::done);
+      end_message_wait(call.root);
       control_.finish();
     });
   }
@@ -233,14 +234,13 @@ class SpanningTransport final : public Transport, public SpanningGroup {
     // All ranks have it or none: what a node cannot give, all refuse.
     std::string refusal;
     Storage storage;
-    const auto allocate = [&] {
+    guarded([&] {
       try {
         storage = node_part_->allocate_shared(bytes);
       } catch (const OutOfMemory& error) {
         refusal = error.what();
       }
-    };
-    guarded(allocate);
+    });
     uint8_t refused = refusal.empty() ? 0 : 1;
     all_reduce(
         {.kind = CallKind::all_reduce, .dtype = DType::u8, .op = ReduceOp::max, .shape = {1}},
@@ -310,9 +310,14 @@ class SpanningTransport final : public Transport, public SpanningGroup {
   }
 
   std::unique_ptr<CrossLink> connect(const std::string& name, int rank, int size,
-                                     TimePoint deadline) {
-    return parts_.connector->connect(name, rank, size, deadline,
-                                     [this] { control_.check_alive(); });
+                                     TimePoint deadline, const std::function<void()>& check) {
+    try {
+      return parts_.connector->connect(name, rank, size, deadline, check);
+    } catch (const TimeoutError& error) {
+      check_everywhere();  // which may know better
+      throw TimeoutError(
+          fmt::format("group '{}': not all hosts have connected in time: {}", name_, error.what()));
+    }
   }
 
   /// The first phase, in the node; from then on it takes longer to give up, see kOutlast.
@@ -341,9 +346,9 @@ class SpanningTransport final : public Transport, public SpanningGroup {
   /// Runs a collective chunk by chunk: stage(offset, n), phase, plan the lane's moves of
   /// [begin, begin + count) of each piece, move, combine, phase, drain(offset, n). `largest` is
   /// what a node sends to another at most, in bytes: small calls ride along with the first message.
-  template <class Stage, class Plan, class Drain, class Combine>
+  template <class Stage, class Plan, class Drain, class Combine = Nothing>
   void run(const Call& call, size_t bytes, Pieces pieces, size_t largest, const Stage& stage,
-           const Plan& plan, const Drain& drain, const Combine& combine) {
+           const Plan& plan, const Drain& drain, const Combine& combine = {}) {
     guarded([&] {
       const size_t room = std::min(kTile / pieces.staged, results_bytes() / pieces.results);
       const size_t step = std::max(kLine, room / kLine * kLine);
@@ -372,12 +377,6 @@ class SpanningTransport final : public Transport, public SpanningGroup {
       control_.finish();
     });
   }
-  template <class Stage, class Plan, class Drain>
-  void run(const Call& call, size_t bytes, Pieces pieces, size_t largest, const Stage& stage,
-           const Plan& plan, const Drain& drain) {
-    run(call, bytes, pieces, largest, stage, plan, drain, [](size_t, size_t, size_t) {});
-  }
-
   /// Scratch for partial results: one of `bytes` for each of `pieces`.
   std::byte* scratch(size_t which, size_t bytes) {
     if (scratch_.size() <= which) scratch_.resize(which + 1);
@@ -536,7 +535,11 @@ class SpanningTransport final : public Transport, public SpanningGroup {
     if (known == lines_.end()) {
       const std::string name =
           fmt::format("{}/{}-{}", name_, std::min(rank_, peer), std::max(rank_, peer));
-      auto link = connect(name, rank_ < peer ? 0 : 1, 2, deadline_after(control_.timeout()));
+      auto link =
+          connect(name, rank_ < peer ? 0 : 1, 2, deadline_after(control_.timeout()), [this, peer] {
+            check_everywhere();
+            note_message_wait(peer);
+          });
       auto owner = std::make_unique<Owner>(*this, peer);
       auto crossing = std::make_unique<Crossing>(std::move(link), *owner);
       const std::lock_guard lock(lines_mutex_);

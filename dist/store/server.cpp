@@ -32,6 +32,8 @@ using weft::detail::fail;
 
 namespace {
 
+constexpr const char *kLoopback = "127.0.0.1", *kLoopback6 = "::1";
+
 constexpr size_t kMaxUnproven = 64;       // connections still in the handshake; more wait in line
 constexpr size_t kMaxUnsent = 16u << 20;  // bytes of replies before a slow reader is left unread
 constexpr double kAcceptPause = 0.2;      // seconds without descriptors before accepting again
@@ -132,7 +134,11 @@ StoreServer::StoreServer(StoreServerOptions options)
   } else {
     check_token("the server's token", impl_->options.token);
     impl_->secret = impl_->options.token;
-    impl_->listener = listen_on(impl_->options.address, impl_->port);
+    // A host may have IPv6 alone, on its loopback too.
+    std::string& address = impl_->options.address;
+    if (address == kLoopback && !has_address(kLoopback) && has_address(kLoopback6))
+      address = kLoopback6;
+    impl_->listener = listen_on(address, impl_->port);
   }
   impl_->start();
 }

@@ -174,6 +174,13 @@ Fd listen_on(const std::string& address, int& port) {
   return fd;
 }
 
+bool has_address(const std::string& address) {
+  Addresses found;
+  if (resolve(address, 0, found) != 0) return false;
+  const Fd fd(::socket(found->ai_family, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  return fd && ::bind(fd.get(), found->ai_addr, found->ai_addrlen) == 0;
+}
+
 Fd connect_to(const std::string& host, int port, TimePoint deadline, std::string& error) {
   Addresses found;
   if (const int code = resolve(host, port, found); code != 0)

@@ -50,6 +50,9 @@ void set_tcp_options(int fd);
 /// Throws ArgumentError for a wildcard or no address, IoError where it cannot be bound.
 Fd listen_on(const std::string& address, int& port);
 
+/// Whether this host has the numeric address.
+bool has_address(const std::string& address);
+
 /// Connects, or leaves the Fd empty and says why in `error`. Throws CommError where `host` does not
 /// resolve.
 Fd connect_to(const std::string& host, int port, TimePoint deadline, std::string& error);

@@ -403,6 +403,42 @@ TEST_CASE("accelerator: a device for models and batches") {
   CHECK(net.fc1.weight.grad().device() == Device::sim());
 }
 
+TEST_CASE("accelerator: what the code leaves open comes from the environment") {
+  const auto steps_to_sync = [](AcceleratorOptions options) {
+    options.group = Group();
+    Accelerator accelerator(std::move(options));
+    for (int i = 1; i < 10; ++i) {
+      const auto guard = accelerator.accumulate();
+      if (accelerator.sync_gradients()) return i;
+    }
+    return -1;
+  };
+  const std::optional<std::string> none;
+  {
+    const Environment environment({{"WEFT_GRADIENT_ACCUMULATION_STEPS", none},
+                                   {"ACCELERATE_GRADIENT_ACCUMULATION_STEPS", none}});
+    CHECK(steps_to_sync({}) == 1);
+  }
+  {
+    const Environment environment({{"WEFT_GRADIENT_ACCUMULATION_STEPS", none},
+                                   {"ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "4"}});
+    CHECK(steps_to_sync({}) == 4);
+    CHECK(steps_to_sync({.gradient_accumulation_steps = 2}) == 2);  // the code goes first
+  }
+  {
+    const Environment environment({{"WEFT_GRADIENT_ACCUMULATION_STEPS", "3"},
+                                   {"ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "4"}});
+    CHECK(steps_to_sync({}) == 3);
+  }
+  const Environment environment({{"WEFT_MIXED_PRECISION", none},
+                                 {"WEFT_GRADIENT_ACCUMULATION_STEPS", "many"},
+                                 {"ACCELERATE_MIXED_PRECISION", "fp16"}});
+  check_error<ArgumentError>("accelerator_precision_variable",
+                             [] { Accelerator({.group = Group()}); });
+  check_error<ArgumentError>("accelerator_accumulation_variable",
+                             [] { Accelerator({.mixed_precision = "no", .group = Group()}); });
+}
+
 TEST_CASE("accelerator: options that cannot work are refused") {
   check_error<ArgumentError>("accelerator_precision",
                              [] { Accelerator({.mixed_precision = "bf16"}); });

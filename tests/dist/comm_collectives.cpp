@@ -211,6 +211,15 @@ TEST_CASE("split: groups by color, ordered by key, beside their parent") {
   });
 }
 
+TEST_CASE("strings of bytes, overlapping parts, shared memory: 1 to 4 ranks") {
+  for (int size = 1; size <= 4; ++size)
+    check_on_ranks(size, [](const Group& group, Problems& problems) {
+      check_bytes(group, problems);
+      check_splits(group, problems);
+      check_shared_memory(group, problems, 300'001);
+    });
+}
+
 TEST_CASE("a group of one: every collective is a copy") {
   const Group group;
   CHECK(group.size() == 1);

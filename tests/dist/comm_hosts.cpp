@@ -7,21 +7,131 @@
 #include <string>
 
 #include <weft/core/base/error.hpp>
+#include <weft/dist/comm/group.hpp>
 #include <weft/tests/dist/ranks.hpp>
+#include <weft/tests/support/environment.hpp>
 #include <weft/tests/support/errors.hpp>
 
 using namespace weft;
 using namespace weft::dist;
 using namespace weft::test;
 
-TEST_CASE("hosts: every collective") {
+namespace {
+
+#ifdef WEFT_SANITIZED
+constexpr double kSlower = 10;
+#else
+constexpr double kSlower = 1;
+#endif
+
+double seconds_of(const std::function<void()>& action) {
+  const auto start = std::chrono::steady_clock::now();
+  action();
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+}  // namespace
+
+TEST_CASE("hosts: every collective, on even and uneven hosts") {
   for (const std::vector<int>& layout :
        std::vector<std::vector<int>>{{0, 0, 1, 1}, {0, 1, 1}, {0, 1, 2}}) {
     CAPTURE(layout.size());
-    RankProcesses ranks("everything", layout);
+    RankProcesses ranks("all checks", layout);
     for (size_t r = 0; r < layout.size(); ++r) {
       const int code = ranks.wait(static_cast<int>(r));
       CHECK_MESSAGE(code == 0, ranks.output(static_cast<int>(r)));
     }
   }
+}
+
+TEST_CASE("hosts: kill -9 reaches all, with what the launcher says of it") {
+  for (const int victim : {0, 3}) {
+    CAPTURE(victim);
+    RankProcesses ranks("reduce forever", {0, 0, 1, 1});
+    for (int r = 0; r < 4; ++r) REQUIRE(ranks.wait_for_line(r, "looping"));
+    const std::string text = "rank " + std::to_string(victim) + " (pid 7) killed by SIGKILL";
+    ranks.server().publish(rank_exit_key(victim), text);
+    ranks.kill(victim, SIGKILL);
+    const double seconds = seconds_of([&] {
+      for (int r = 0; r < 4; ++r)
+        if (r != victim) CHECK_MESSAGE(ranks.wait(r) == 10, ranks.output(r));
+    });
+    CHECK(seconds < 5 * kSlower);
+    for (int r = 0; r < 4; ++r) {
+      const std::string& output = ranks.output(r);
+      if (r != victim)
+        CHECK_MESSAGE(
+            output.find("PeerLost " + std::to_string(victim) + ": all_reduce") != std::string::npos,
+            output);
+    }
+  }
+}
+
+TEST_CASE("hosts: what launchers publish ends every collective, wherever it waits") {
+  RankProcesses ranks("stay away", {0, 0, 1});
+  REQUIRE(ranks.wait_for_line(2, "away"));
+  ranks.server().publish("launch/failure", "rank 9 (pid 7) on host z exited with 3");
+  const double seconds = seconds_of([&] {
+    for (const int r : {0, 1}) CHECK(ranks.wait(r) == 10);
+  });
+  CHECK(seconds < 5 * kSlower);
+  CHECK_MESSAGE(ranks.output(0).find("rank 9 (pid 7) on host z exited with 3") != std::string::npos,
+                ranks.output(0));
+}
+
+TEST_CASE("hosts: the loss of the store, as when the network is down, ends every collective") {
+  RankProcesses ranks("stay away", {0, 1});
+  REQUIRE(ranks.wait_for_line(1, "away"));
+  ranks.drop_server();
+  const double seconds = seconds_of([&] { CHECK(ranks.wait(0) == 10); });
+  CHECK(seconds < 10 * kSlower);
+  CHECK_MESSAGE(ranks.output(0).find("the job's store has been out of reach") != std::string::npos,
+                ranks.output(0));
+}
+
+TEST_CASE("hosts: a host that falls silent is named") {
+  RankProcesses ranks("stay away", {0, 0, 1});
+  REQUIRE(ranks.wait_for_line(2, "away"));
+  ranks.kill(2, SIGSTOP);
+  const double seconds = seconds_of([&] {
+    for (const int r : {0, 1}) CHECK(ranks.wait(r) == 10);
+  });
+  CHECK(seconds < 10 * kSlower);
+  for (const int r : {0, 1})
+    CHECK_MESSAGE(
+        ranks.output(r).find("(rank 2) has given no sign of life for 6 s") != std::string::npos,
+        ranks.output(r));
+}
+
+TEST_CASE("hosts: a missing rank is named on all hosts when the deadline passes") {
+  RankProcesses ranks("stay away", {0, 0, 1, 1}, {"WEFT_COLLECTIVE_TIMEOUT=1"});
+  REQUIRE(ranks.wait_for_line(3, "away"));
+  for (const int r : {0, 1, 2}) {
+    CHECK(ranks.wait(r) == 11);
+    const std::string& text = ranks.output(r);
+    CHECK_MESSAGE(text.find("missing: rank 3 (pid ") != std::string::npos, text);
+  }
+}
+
+TEST_CASE("hosts: different calls are an error on every rank, with all calls") {
+  RankProcesses ranks("call differently", {0, 0, 1});
+  RankProcesses sender("send instead", {0, 0, 1});
+  for (int r = 0; r < 3; ++r) {
+    CHECK(ranks.wait(r) == 12);
+    CHECK_MESSAGE(ranks.output(r).find("rank 1 called broadcast #2 (f32 [2, 3], from rank 0)") !=
+                      std::string::npos,
+                  ranks.output(r));
+    CHECK(sender.wait(r) == 12);
+    CHECK_MESSAGE(sender.output(r).find("rank 0 called all_reduce #2 (f32 [4], sum); rank 2 called "
+                                        "send #1 (f32 [4], to rank 0)") != std::string::npos,
+                  sender.output(r));
+  }
+}
+
+TEST_CASE("hosts: an interface that is not there") {
+  RankProcesses ranks("everything", {0, 1}, {"WEFT_SOCKET_IFNAME=nosuch0", "WEFT_JOIN_TIMEOUT=5"});
+  CHECK(ranks.wait(0) == 13);
+  CHECK_MESSAGE(ranks.output(0).find("cannot use interface 'nosuch0' (WEFT_SOCKET_IFNAME sets the "
+                                     "interface)") != std::string::npos,
+                ranks.output(0));
 }

@@ -1,5 +1,6 @@
 // What the processes of the group tests do; RankProcesses runs this case of this binary.
 #include <doctest/doctest.h>
+#include <signal.h>
 #include <unistd.h>
 
 #include <cstdio>
@@ -9,6 +10,8 @@
 #include <weft/core/base/error.hpp>
 #include <weft/core/ops.hpp>
 #include <weft/dist/comm/group.hpp>
+#include <weft/dist/stop.hpp>
+#include <weft/tests/dist/oracle.hpp>
 
 using namespace weft;
 using namespace weft::dist;
@@ -99,13 +102,60 @@ void be_slow(const Group& group) {
   say("slowest: rank " + std::to_string(slowest));
 }
 
+volatile sig_atomic_t own_handler_calls = 0;
+
+/// Trains, so to speak, until somebody asks for an end.
+void run_until_stop(const Group& group) {
+  struct sigaction own = {};
+  own.sa_handler = [](int) { own_handler_calls = own_handler_calls + 1; };
+  sigaction(SIGUSR1, &own, nullptr);
+  signal(SIGTERM, SIG_DFL);  // the tests' framework has a handler of its own
+  int64_t steps = 0;
+  while (!stop_requested(group))
+    if (++steps == 1) say("looping");
+  check(stop_requested(group), "asked once, asked for good");
+  const std::vector<int64_t> all = group.all_gather(tensor({steps})).to_vector<int64_t>();
+  for (const int64_t its : all) check(its == steps, "all ranks stop at the same step");
+  say("stopped; own handler called " + std::to_string(own_handler_calls));
+}
+
+void stop_late(const Group& group) {
+  run_until_stop(group);
+  while (true) pause();
+}
+
+/// Everything that the tests of groups know, over real processes.
+void pass_all_checks(const Group& group) {
+  test::Problems problems;
+  test::check_all_reduce(group, problems, {0, 13, 5'000, 40'001}, 100);
+  test::check_moves(group, problems, {0, 1, 5'000}, {DType::u8, DType::bf16, DType::f64});
+  test::check_messages(group, problems, {0, 3, 70'001});
+  test::check_bytes(group, problems);
+  test::check_splits(group, problems);
+  test::check_shared_memory(group, problems, 1'000);
+  test::check_shared_memory(group, problems, 1'200'001);
+  check(problems.text().empty(), problems.text().c_str());
+}
+
+/// The last rank sends where the others add up.
+void send_instead(const Group& group) {
+  if (group.rank() == group.size() - 1)
+    group.send(full({4}, 1.0), 0);
+  else
+    group.all_reduce(full({4}, 1.0));
+}
+
 int run(const std::string& probe) {
   try {
     const Group group = init_process_group();
     if (probe == "everything") use_everything(group);
     if (probe == "reduce forever") reduce_forever(group);
     if (probe == "stay away") stay_away(group);
+    if (probe == "run until stop") run_until_stop(group);
+    if (probe == "stop late") stop_late(group);
     if (probe == "be slow") be_slow(group);
+    if (probe == "all checks") pass_all_checks(group);
+    if (probe == "send instead") send_instead(group);
     if (probe == "call differently") call_differently(group);
     group.barrier();
     return 0;

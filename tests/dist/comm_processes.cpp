@@ -117,6 +117,39 @@ TEST_CASE("processes: a rank that is slow to come is named by its lateness") {
   CHECK_MESSAGE(ranks.output(0).find("slowest: rank 1\n") != std::string::npos, ranks.output(0));
 }
 
+TEST_CASE("processes: WEFT_STATS prints who came late, once") {
+  RankProcesses ranks("be slow", 2, {"WEFT_STATS=1"});
+  for (int r = 0; r < 2; ++r) CHECK(ranks.wait(r) == 0);
+  const std::string text = ranks.output(0);
+  CHECK_MESSAGE(text.find("group 'world': how late each rank came to 1") != std::string::npos,
+                text);
+  CHECK_MESSAGE(text.find("\n     1  ") != std::string::npos, text);
+  CHECK_MESSAGE(ranks.output(1).find("how late") == std::string::npos, ranks.output(1));
+}
+
+TEST_CASE("processes: a signal to one rank stops all at the same step") {
+  for (const int signal : {SIGTERM, SIGUSR1}) {
+    RankProcesses ranks("run until stop", 3);
+    REQUIRE(ranks.wait_for_line(1, "looping"));
+    ranks.kill(1, signal);
+    for (int r = 0; r < 3; ++r) {
+      CHECK_MESSAGE(ranks.wait(r) == 0, ranks.output(r));
+      const bool own = r == 1 && signal == SIGUSR1;
+      const std::string line = own ? "handler called 1\n" : "handler called 0\n";
+      CHECK_MESSAGE(ranks.output(r).find(line) != std::string::npos, ranks.output(r));
+    }
+  }
+}
+
+TEST_CASE("processes: a second signal ends a rank that does not come to its end") {
+  RankProcesses ranks("stop late", 2);
+  REQUIRE(ranks.wait_for_line(0, "looping"));
+  ranks.kill(0, SIGTERM);
+  REQUIRE(ranks.wait_for_line(0, "stopped; own handler called 0"));
+  ranks.kill(0, SIGTERM);
+  CHECK(ranks.wait(0) == 128 + SIGTERM);
+}
+
 TEST_CASE("processes: different collectives are an error on every rank, with all calls") {
   RankProcesses ranks("call differently", 3);
   for (int r = 0; r < 3; ++r) {

@@ -44,8 +44,8 @@ TEST_CASE("spanning: the collectives that move data") {
 
 TEST_CASE("spanning: more data than one chunk has room for") {
   check_on_nodes({0, 0, 1, 1}, [](const Group& group, Problems& problems) {
-    check_all_reduce(group, problems, {1'500'001}, 0);
-    check_moves(group, problems, {700'001}, {DType::f32});
+    check_all_reduce(group, problems, {700'001}, 0);
+    check_moves(group, problems, {500'001}, {DType::u8});
   });
 }
 
@@ -54,4 +54,40 @@ TEST_CASE("spanning: messages in a node and between nodes") {
     check_on_nodes(layout, [](const Group& group, Problems& problems) {
       check_messages(group, problems, {0, 3, 70'001});
     });
+}
+
+TEST_CASE("spanning: strings, parts, shared memory") {
+  for (const std::vector<int>& layout : kLayouts)
+    check_on_nodes(layout, [](const Group& group, Problems& problems) {
+      check_bytes(group, problems);
+      check_splits(group, problems);
+      check_shared_memory(group, problems, 1'000);
+      check_shared_memory(group, problems, 700'001);
+    });
+}
+
+TEST_CASE("spanning: 16-bit floats are added in f32 and rounded once") {
+  check_on_nodes({0, 0, 1, 1, 1}, [](const Group& group, Problems& problems) {
+    // 1 + 4 * 2^-9: each step alone would be rounded away in bf16.
+    for (const int64_t count : {10, 10'000}) {
+      const Tensor t = full({count}, group.rank() == 0 ? 1.0 : 1.0 / 512, {.dtype = DType::bf16});
+      group.all_reduce(t);
+      problems.expect(
+          t.to_vector<double>() == std::vector<double>(static_cast<size_t>(count), 1.0078125),
+          "sum of " + std::to_string(count));
+    }
+  });
+}
+
+TEST_CASE("spanning: NaN on one rank is NaN on all, for sum, min, max and prod") {
+  check_on_nodes({0, 0, 1}, [](const Group& group, Problems& problems) {
+    for (const ReduceOp op : {ReduceOp::sum, ReduceOp::min, ReduceOp::max, ReduceOp::prod})
+      for (int holder = 0; holder < 3; ++holder)
+        for (const DType dtype : {DType::f16, DType::f32, DType::f64}) {
+          const Tensor t =
+              full({4'000}, group.rank() == holder ? std::nan("") : 1.0, {.dtype = dtype});
+          group.all_reduce(t, op);
+          problems.expect(std::isnan(t.to_vector<double>()[3'999]), "NaN");
+        }
+  });
 }

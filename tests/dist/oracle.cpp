@@ -159,4 +159,62 @@ void check_messages(const Group& group, Problems& problems, const std::vector<in
   group.barrier();
 }
 
+void check_bytes(const Group& group, Problems& problems) {
+  const auto text_of_rank = [](int rank) {
+    return rank == 1 ? std::string()
+                     : std::string(static_cast<size_t>(3000 * rank + 2), '\0') + "end";
+  };
+  const std::vector<std::string> all = group.all_gather_bytes(text_of_rank(group.rank()));
+  problems.expect(all.size() == static_cast<size_t>(group.size()), "all_gather_bytes: ranks");
+  for (int root = 0; root < group.size(); ++root) {
+    problems.expect(all[static_cast<size_t>(root)] == text_of_rank(root), "all_gather_bytes");
+    const std::vector<std::string> rows = group.gather_bytes(text_of_rank(group.rank()), root);
+    problems.expect(group.rank() == root ? rows == all : rows.empty(), "gather_bytes");
+    const std::string text = group.broadcast_bytes(text_of_rank(group.rank()), root);
+    problems.expect(text == text_of_rank(root), "broadcast_bytes");
+  }
+}
+
+void check_splits(const Group& group, Problems& problems) {
+  const int rank = group.rank(), size = group.size();
+  // Each rank is in the group of its neighbours below and in that of those above at once.
+  const Group odd = group.split(rank % 2, -rank), low = group.split(rank < (size + 1) / 2 ? 0 : 1);
+  problems.expect(odd.size() == (size + 1 - rank % 2) / 2, "size of a part");
+  problems.expect(odd.rank() == odd.size() - 1 - rank / 2, "ranks by key");
+  for (int round = 0; round < 3; ++round) {
+    const Tensor a = full({300}, rank), b = full({300}, rank), c = full({2}, 1);
+    double even_sum = 0, low_sum = 0;
+    for (int r = 0; r < size; ++r) {
+      if (r % 2 == rank % 2) even_sum += r;
+      if ((r < (size + 1) / 2) == (rank < (size + 1) / 2)) low_sum += r;
+    }
+    odd.all_reduce(a);
+    low.all_reduce(b);
+    group.all_reduce(c);
+    problems.expect(a.to_vector<double>() == std::vector<double>(300, even_sum), "sum in a part");
+    problems.expect(b.to_vector<double>() == std::vector<double>(300, low_sum), "sum in another");
+    problems.expect(c.to_vector<double>()[1] == size, "the parent goes on");
+  }
+  const Group again = odd.split(0, odd.rank());
+  problems.expect(again.size() == odd.size(), "a part of a part");
+  const Group alone = group.split(rank == size - 1 ? -1 : 0);
+  problems.expect(alone.size() == (rank == size - 1 ? 1 : size - 1), "a negative color");
+}
+
+void check_shared_memory(const Group& group, Problems& problems, int64_t count) {
+  const Storage memory = group.allocate_shared(static_cast<size_t>(count) * sizeof(float));
+  auto* shared = reinterpret_cast<float*>(memory->data);
+  const Tensor own = empty({count});
+  auto* values = own.mutable_data<float>();
+  // Sums that depend on their order, were it to differ between the two.
+  for (int64_t i = 0; i < count; ++i)
+    shared[i] = values[i] = static_cast<float>(group.rank() + 1) / static_cast<float>(i % 97 + 3);
+  group.all_reduce(own, ReduceOp::avg);
+  group.all_reduce(from_blob(shared, {count}, DType::f32), ReduceOp::avg);
+  problems.expect(std::equal(values, values + count, shared), "shared and private memory differ");
+  const std::string mine(reinterpret_cast<const char*>(values), static_cast<size_t>(count) * 4);
+  for (const std::string& its : group.all_gather_bytes(mine))
+    problems.expect(its == mine, "results differ between the ranks");
+}
+
 }  // namespace weft::test

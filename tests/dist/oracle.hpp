@@ -28,4 +28,11 @@ void check_moves(const dist::Group& group, Problems& problems, const std::vector
 void check_messages(const dist::Group& group, Problems& problems,
                     const std::vector<int64_t>& counts);
 
+/// Strings of bytes, of any size.
+void check_bytes(const dist::Group& group, Problems& problems);
+/// Groups split off, overlapping, used side by side.
+void check_splits(const dist::Group& group, Problems& problems);
+/// Memory that the ranks share: the same sums as in private memory.
+void check_shared_memory(const dist::Group& group, Problems& problems, int64_t count);
+
 }  // namespace weft::test

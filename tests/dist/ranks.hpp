@@ -63,6 +63,7 @@ class RankProcesses {
   int wait(int rank);
   /// The store's server, from the side that hosts it.
   dist::StoreServer& server() { return *server_; }
+  void drop_server() { server_.reset(); }
   /// What the rank has printed so far (complete once it has been waited for).
   const std::string& output(int rank) const { return ranks_[static_cast<size_t>(rank)].output; }
 

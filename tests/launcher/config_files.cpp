@@ -2,6 +2,7 @@
 #include <doctest/doctest.h>
 
 #include <fstream>
+#include <regex>
 #include <string>
 #include <vector>
 
@@ -362,4 +363,47 @@ TEST_CASE("config files: the default one, WEFT_CONFIG_FILE, and none at all") {
   const Environment environment(
       {{"WEFT_HOME", std::nullopt}, {"XDG_CACHE_HOME", "relative"}, {"HOME", "/h"}});
   CHECK(default_config_path() == "/h/.cache/weft/default_config.yaml");
+}
+
+TEST_CASE("launcher: --dry-run prints what would run and where each value comes from") {
+  const TempDir folder;
+  std::ofstream(folder / "f.yaml") << "num_processes: 2\ngradient_accumulation_steps: 4\n";
+  const std::string file = folder / "f.yaml";
+  const auto result = launch({"--dry-run", "--config_file", file, "--env", "A=b c", "--grace", "3",
+                              kProbe, "env=A", "it's"});
+  CHECK(result.exit_code == 0);
+  CHECK(result.err.empty());
+  const std::string out = result.out;
+  CHECK(out.starts_with("2 ranks on this host:\nrank 0: RANK=0 LOCAL_RANK=0 WORLD_SIZE=2 "));
+  CHECK(out.find("\nrank 1: RANK=1 LOCAL_RANK=1 ") != std::string::npos);
+  CHECK(count_of(out, " 'A=b c'") == 2);
+  CHECK(count_of(out, " WEFT_GRADIENT_ACCUMULATION_STEPS=4 ") == 2);
+  CHECK(count_of(out, " MASTER_PORT=<at start> ") == 2);
+  CHECK(count_of(out, kProbe + " env=A 'it'\\''s'\n") == 2);
+  CHECK(out.find("TOKEN") == std::string::npos);
+  CHECK(std::regex_search(out, std::regex("\nnum_processes +2 +" + file + ":1:1\n")));
+  CHECK(std::regex_search(out, std::regex("\ngrace +3 +--grace\n")));
+  CHECK(std::regex_search(out, std::regex("\njoin_timeout +120 +default\n")));
+  // What cannot be started says so behind the values.
+  const auto later = launch({"--dry_run", "--zero_stage", "1", kProbe});
+  CHECK(later.exit_code == 2);
+  CHECK(std::regex_search(later.out, std::regex("\nzero_stage +1 +--zero_stage\n")));
+  CHECK(later.err ==
+        "launcher: --zero_stage 1: ZeRO comes with a later version; leave out "
+        "--zero_stage or set it to 0\n");
+  CHECK(launch({"--dry_run", "./no-such-program"}).exit_code == 127);
+}
+
+TEST_CASE("config files: keys without a meaning are one warning, behind the job's output") {
+  const auto job = launch({"--config_file", kConfigs + "cpu2.yaml", kProbe, "exit=3"});
+  CHECK(job.exit_code == 3);
+  const auto own = own_lines(job.err);
+  REQUIRE(own.size() >= 2);
+  CHECK(own.front().find("exited with 3") != std::string::npos);
+  CHECK(own.back() == "launcher: " + kConfigs +
+                          "cpu2.yaml: keys without a meaning here: compute_environment, "
+                          "downcast_bf16, main_training_function, same_network, tpu_use_cluster, "
+                          "tpu_use_sudo");
+  const auto quiet = launch({"--quiet", "--config_file", kConfigs + "cpu2.yaml", kProbe});
+  CHECK(quiet.err.empty());
 }

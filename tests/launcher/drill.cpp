@@ -77,7 +77,10 @@ void die(const Plan& plan) {
   if (plan.manner == Manner::hang) hang(plan.place == Place::collective);
   note("died", std::to_string(weft::test::now_ns()));
   switch (plan.manner) {
-    case Manner::exit: std::exit(plan.value);
+    case Manner::exit:
+      // From another thread, std::exit would destroy what the main one is using.
+      if (plan.place == Place::collective) ::_exit(plan.value);
+      std::exit(plan.value);
     case Manner::quick_exit: ::_exit(plan.value);
     case Manner::unwind:
       if (plan.place == Place::collective) ::_exit(plan.value);  // no other thread's stack unwinds

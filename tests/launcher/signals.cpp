@@ -1,12 +1,10 @@
 // Signals to the launcher.
 #include <doctest/doctest.h>
 
-#include <sched.h>
 #include <signal.h>
 #include <sys/wait.h>
 
 #include <chrono>
-#include <fstream>
 #include <string>
 #include <vector>
 
@@ -14,23 +12,6 @@
 #include <weft/tests/support/errors.hpp>
 
 using namespace weft::test;
-
-namespace {
-
-/// Whether the process is stopped by a signal within 10 s; nobody but its parent can wait for that.
-bool stops_soon(pid_t pid) {
-  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(10);
-  while (std::chrono::steady_clock::now() < deadline) {
-    std::ifstream file("/proc/" + std::to_string(pid) + "/stat");
-    std::string line;
-    std::getline(file, line);
-    if (line.find(") T ") != std::string::npos) return true;
-    ::sched_yield();
-  }
-  return false;
-}
-
-}  // namespace
 
 TEST_CASE("launcher: Ctrl-C is passed on, exit code 130") {
   Launched job({"-n", "3", kProbe, "pid", "forever"});

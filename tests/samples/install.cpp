@@ -40,8 +40,7 @@ class Installed {
 
   /// The variables that stand for "installed where the system looks".
   std::vector<std::string> env() const {
-    return {"PKG_CONFIG_PATH=" + pkgconfig_.string(), "PKG_CONFIG_SYSROOT_DIR=" + root().string(),
-            "LD_LIBRARY_PATH=" + libdir_.string()};
+    return {"PKG_CONFIG_PATH=" + pkgconfig_.string(), "LD_LIBRARY_PATH=" + libdir_.string()};
   }
 
  private:

@@ -120,6 +120,20 @@ TEST_CASE("train_digits: seed and precision") {
   CHECK(precise.losses.size() == one.losses.size());
 }
 
+TEST_CASE(
+    "train_digits: SIGTERM ends the training of all ranks after the same step, with a result") {
+  // The launcher runs until a line of the first epoch has come, then it is asked to stop.
+  const std::string script =
+      "coproc \"$@\" 2>&1; pid=$COPROC_PID; exec 3<&${COPROC[0]}; "
+      "read -r line <&3; echo \"$line\"; kill -TERM $pid; cat <&3; wait $pid";
+  const ProcessResult run = run_process(
+      {"bash", "-c", script, "bash", kLauncher, "-n", "2", kDigits, "--epochs", "100000"});
+  CHECK_MESSAGE(run.exit_code == 128 + 15, run.err);
+  CHECK_MESSAGE(run.out.find("stopped after ") != std::string::npos, run.out);
+  CHECK_MESSAGE(run.out.find("held-out accuracy: ") != std::string::npos, run.out);
+  CHECK_MESSAGE(run.out.find("SIGKILL") == std::string::npos, run.out);
+}
+
 TEST_CASE("train_gpt: the same losses alone and on 2 ranks") {
   const Trained one = train({kGpt, kText, "--steps", "12"}, 1);
   const Trained two = train({kGpt, kText, "--steps", "12"}, 2);

@@ -58,3 +58,27 @@ TEST_CASE("links between pages lead to files of the tree") {
       }
   }
 }
+
+TEST_CASE("docs/faults.md names tests that there are, for every fault") {
+  const auto exists = [](const std::string& name) {
+    for (const SourceFile& file : text_files()) {
+      if (!file.path.starts_with("tests/")) continue;
+      for (const std::string& line : file.lines)
+        if (line.find('"' + name) != std::string::npos) return true;
+    }
+    return false;
+  };
+  std::set<std::string> faults;
+  const std::regex row(R"(^\| (F[0-9]{2}) \|.*\| ([^|]*) \|$)"), name("`([^`]+)`");
+  for (const std::string& line : read_source("docs/faults.md").lines) {
+    std::smatch match;
+    if (!std::regex_match(line, match, row)) continue;
+    faults.insert(match[1]);
+    const std::string tests = match[2];
+    const std::sregex_iterator first(tests.begin(), tests.end(), name), end;
+    CHECK_MESSAGE((first != end || tests == "none yet"), match[1].str());
+    for (auto it = first; it != end; ++it)
+      CHECK_MESSAGE(exists((*it)[1]), match[1].str() << ": no test '" << (*it)[1].str() << "'");
+  }
+  CHECK(faults.size() == 22);
+}
