@@ -20,7 +20,8 @@ using weft::detail::fail;
 namespace {
 
 constexpr double kHandshakeTimeout = 5.0;  // seconds
-constexpr double kReconnectTimeout = 2.0;  // seconds that a lost server is looked for
+constexpr double kReconnectTimeout = 2.0;  // seconds that a lost server may not listen
+constexpr double kReturnTimeout = 10.0;    // seconds that one which listens may take to answer
 constexpr double kFirstRetry = 0.01, kLongestRetry = 0.25;  // seconds between attempts
 constexpr double kLongestLocalRetry = 0.02;                 // an attempt costs no packet
 
@@ -33,7 +34,7 @@ struct StoreClient::Link {
   uint64_t number = 0;
   FrameChannel channel;  // its halves are of those who send, one by one, and of the one who reads
   std::string in;        // received, not yet parsed; of the thread that reads
-  std::timed_mutex sending;
+  bool sending = false;  // guarded by the client's mutex: somebody sends
 };
 
 StoreClient::StoreClient(TcpStoreOptions options) : options_(std::move(options)) {
@@ -49,7 +50,7 @@ StoreClient::StoreClient(TcpStoreOptions options) : options_(std::move(options))
   }
   wakeup_ = Fd(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   if (!wakeup_) fail<IoError>("store: eventfd: {}", std::strerror(errno));
-  link_ = connect(options_.timeout);
+  link_ = connect(options_.timeout, options_.timeout);
 }
 
 StoreClient::~StoreClient() = default;
@@ -70,21 +71,25 @@ void StoreClient::close() noexcept {
   changed_.notify_all();
 }
 
-/// Connects, trying again while nobody listens or answers. Called without the lock, by one thread.
-std::shared_ptr<StoreClient::Link> StoreClient::connect(double timeout) {
+/// Connects, trying again while nobody listens, for `absent` seconds, or while somebody listens who
+/// does not answer (a server that a thousand clients ask at once), for `timeout` seconds. Called
+/// without the lock, by one thread.
+std::shared_ptr<StoreClient::Link> StoreClient::connect(double absent, double timeout) {
   const TimePoint start = Clock::now();
   const TimePoint deadline = deadline_after(timeout);
+  TimePoint next_deadline = std::min(deadline, deadline_after(absent));
   std::string error = "the connection closed before the handshake";
   double pause = kFirstRetry;
   while (!closed_) {
-    Fd fd = path_.empty() ? connect_to(options_.host, options_.port, deadline, error)
-                          : connect_to_path(path_, deadline, error);
+    Fd fd = path_.empty() ? connect_to(options_.host, options_.port, next_deadline, error)
+                          : connect_to_path(path_, next_deadline, error);
     if (fd) {
       const TimePoint limit = std::min(deadline, deadline_after(kHandshakeTimeout));
       if (auto made = handshake(std::move(fd), limit)) return made;
       error = "it did not answer the handshake in time";
+      next_deadline = deadline;
     }
-    if (Clock::now() + to_duration(pause) >= deadline)
+    if (Clock::now() + to_duration(pause) >= next_deadline)
       fail<TimeoutError>(
           "store: no connection to {} within {:.3g} s: {}; is the launcher, or the process of rank "
           "0, still running?",
@@ -155,8 +160,10 @@ void StoreClient::fail_refused(RefusalReason reason) {
 /// The connection, made again by this caller where it is lost; nothing where another caller did so
 /// or is about to.
 std::shared_ptr<StoreClient::Link> StoreClient::current(std::unique_lock<std::mutex>& lock,
-                                                        TimePoint deadline) {
+                                                        uint64_t failures, TimePoint deadline) {
   if (link_) return link_;
+  // Others who waited for the same attempt do not each make one of their own.
+  if (failures_ > failures) throw CommError(lost_);
   if (busy_) {
     changed_.wait_until(lock, deadline);
     return nullptr;
@@ -171,10 +178,12 @@ std::shared_ptr<StoreClient::Link> StoreClient::current(std::unique_lock<std::mu
     changed_.notify_all();
   };
   try {
-    made = connect(std::clamp(left, 0.0, kReconnectTimeout));
+    made = connect(std::clamp(left, 0.0, kReconnectTimeout), std::clamp(left, 0.0, kReturnTimeout));
   } catch (const Error& error) {
     finish();
-    fail<CommError>("store: the connection to {} was lost: {}", endpoint(), error.what());
+    ++failures_;
+    lost_ = fmt::format("store: the connection to {} was lost: {}", endpoint(), error.what());
+    throw CommError(lost_);
   }
   finish();
   link_ = made;
@@ -222,16 +231,24 @@ void StoreClient::read_once(std::unique_lock<std::mutex>& lock, const std::share
 
 void StoreClient::send(std::unique_lock<std::mutex>& lock, Link& link, std::string frame,
                        TimePoint deadline) {
+  while (link.sending)
+    if (changed_.wait_until(lock, deadline) == std::cv_status::timeout) return;
+  link.sending = true;
   lock.unlock();
-  if (link.sending.try_lock_until(deadline)) {
-    const std::lock_guard sending(link.sending, std::adopt_lock);
+  IoResult result = IoResult::closed;
+  try {
     std::string bytes;
     link.channel.seal(bytes, frame);
-    // Half a frame makes the connection useless; its reader will see it closed.
-    if (send_all(link.fd.get(), bytes, deadline) != IoResult::done)
-      ::shutdown(link.fd.get(), SHUT_RDWR);
+    result = send_all(link.fd.get(), bytes, deadline);
+  } catch (const std::exception&) {
+    // Out of memory: the connection ends below, as one does that took half a frame.
+    result = IoResult::closed;
   }
+  // Its reader will see it closed.
+  if (result != IoResult::done) ::shutdown(link.fd.get(), SHUT_RDWR);
   lock.lock();
+  link.sending = false;
+  changed_.notify_all();
 }
 
 // Note [Sharing a connection]
@@ -243,9 +260,10 @@ void StoreClient::send(std::unique_lock<std::mutex>& lock, Link& link, std::stri
 
 /// Sends the call and waits for its reply or the deadline, over as many connections as it takes.
 void StoreClient::exchange(std::unique_lock<std::mutex>& lock, uint64_t id, TimePoint deadline) {
+  const uint64_t failures = failures_;
   while (!calls_.answered(id) && Clock::now() < deadline) {
     WEFT_CHECK(CommError, !closed_, "store: this connection to {} is closed", endpoint());
-    const std::shared_ptr<Link> now = current(lock, deadline);
+    const std::shared_ptr<Link> now = current(lock, failures, deadline);
     if (!now) continue;
     if (const auto frame = calls_.to_send(id, now->number))
       send(lock, *now, std::string(*frame), deadline);

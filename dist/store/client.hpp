@@ -17,8 +17,8 @@
 
 namespace weft::inline v0::dist::detail {
 
-inline constexpr double kServerSlack =
-    1.0;  ///< seconds past a deadline that the server may answer in
+/// Seconds past a deadline that the server may answer in.
+inline constexpr double kServerSlack = 2.0;
 
 class StoreClient {
  public:
@@ -46,11 +46,12 @@ class StoreClient {
  private:
   struct Link;
 
-  std::shared_ptr<Link> connect(double timeout);
+  std::shared_ptr<Link> connect(double absent, double timeout);
   std::shared_ptr<Link> handshake(Fd fd, TimePoint deadline);
   [[noreturn]] void fail_refused(RefusalReason reason);
   void exchange(std::unique_lock<std::mutex>& lock, uint64_t id, TimePoint deadline);
-  std::shared_ptr<Link> current(std::unique_lock<std::mutex>& lock, TimePoint deadline);
+  std::shared_ptr<Link> current(std::unique_lock<std::mutex>& lock, uint64_t failures,
+                                TimePoint deadline);
   void send(std::unique_lock<std::mutex>& lock, Link& link, std::string frame, TimePoint deadline);
   void read_once(std::unique_lock<std::mutex>& lock, const std::shared_ptr<Link>& from,
                  TimePoint deadline);
@@ -71,7 +72,9 @@ class StoreClient {
   std::condition_variable changed_;
   bool busy_ = false;  // a caller reads or connects, for all
   std::shared_ptr<Link> link_;
-  uint64_t links_ = 0;  // made so far
+  uint64_t links_ = 0;     // made so far
+  uint64_t failures_ = 0;  // attempts to make one again
+  std::string lost_;       // the last one's error
   StoreCalls calls_;
 };
 

@@ -84,7 +84,9 @@ bool Heartbeat::beat() {
   Request request{.kind = FrameKind::wait_any,
                   .timeout_us = static_cast<uint64_t>(interval * 1e6),
                   .strings = {gone_key(member_), left_key(member_)}};
-  const double longest = std::clamp(left, kPause, options_.interval + kServerSlack);
+  // Half of the limit is for a server that is slow, the other half to look for it anew.
+  const double longest =
+      std::clamp(left, kPause, std::max(options_.interval + kServerSlack, options_.limit / 2));
   const std::string body = client_.call(std::move(request), "heartbeat", longest);
   if (Reader(body).take<uint32_t>() == 0 && options_.on_lost) {
     const std::string why = client_.timed_call(

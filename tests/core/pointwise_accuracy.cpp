@@ -9,6 +9,7 @@
 #include <limits>
 #include <vector>
 
+#include <weft/core/cpu/level.hpp>
 #include <weft/core/ops.hpp>
 
 using namespace weft;
@@ -46,6 +47,7 @@ struct Function {
   double (*exact)(double);
   double low, high;  // arguments
   double most_ulps;
+  double most_unfused = 0;  // where it differs: on CPUs that round products before they add them
 };
 
 }  // namespace
@@ -58,8 +60,8 @@ TEST_CASE("float functions stay within a few ulp of double ones") {
       {"log", weft::log, std::log, -1, kInf, 1.5},
       {"log2", weft::log2, std::log2, -1, kInf, 2.5},
       {"log10", weft::log10, std::log10, -1, kInf, 2.5},
-      {"tanh", weft::tanh, std::tanh, -kInf, kInf, 5},
-      {"erf", weft::erf, std::erf, -kInf, kInf, 5},
+      {"tanh", weft::tanh, std::tanh, -kInf, kInf, 5, 6.5},
+      {"erf", weft::erf, std::erf, -kInf, kInf, 5, 6.5},
       {"sigmoid", weft::sigmoid, [](double x) { return 1 / (1 + std::exp(-x)); }, -87, kInf, 3},
       {"sqrt", weft::sqrt, std::sqrt, -1, kInf, 0.51},
       {"rsqrt", weft::rsqrt, [](double x) { return 1 / std::sqrt(x); }, 1e-37, kInf, 1.6},
@@ -84,7 +86,8 @@ TEST_CASE("float functions stay within a few ulp of double ones") {
       }
     }
     CAPTURE(at);
-    CHECK(worst <= f.most_ulps);
+    const bool fused = detail::cpu_level() != detail::CpuLevel::baseline;
+    CHECK(worst <= (fused || f.most_unfused == 0 ? f.most_ulps : f.most_unfused));
   }
 }
 

@@ -15,6 +15,7 @@ using weft::dist::gone_key;
 namespace {
 
 constexpr double kInterval = 2, kLimit = 10;  // MemberOptions' defaults
+constexpr double kSlack = 3;                  // that an answer may be late; as Heartbeat's
 
 }  // namespace
 

@@ -129,7 +129,7 @@ fuzz() {
     -Dbench=disabled -Dsamples=disabled &&
     build build-fuzz fuzz_targets || return 1
   for target in build-fuzz/tests/fuzz/fuzz_*; do
-    [ -x "$target" ] && [ ! -d "$target" ] || continue
+    if [ ! -f "$target" ] || [ ! -x "$target" ]; then continue; fi
     [ "$running" -lt "$(nproc)" ] || { wait -n; running=$((running - 1)); }
     fuzz_target "${target##*/fuzz_}" "$seconds" &
     running=$((running + 1))
