@@ -172,10 +172,14 @@ void Job::start_rank(int rank) {
   watch(member.pidfd.get(), tag_of(kEnd, rank), EPOLLIN, EPOLL_CTL_ADD);
 }
 
+TimePoint Job::time_limit_end() const {
+  return options_.time_limit_from.value_or(start_) +
+         dist::detail::to_duration(*options_.time_limit);
+}
+
 int Job::wait_milliseconds() const {
   TimePoint next = TimePoint::max();
-  if (running_ > 0 && options_.time_limit && !stopping_)
-    next = start_ + dist::detail::to_duration(*options_.time_limit);
+  if (running_ > 0 && options_.time_limit && !stopping_) next = time_limit_end();
   if (running_ > 0 && stopping_ && !killing_) next = kill_at_;
   if (doubt_) next = std::min(next, doubt_->until);
   for (const Member& member : members_)
@@ -227,8 +231,7 @@ void Job::on_timers() {
         stream->flush_partial(false);
   settle_doubt(false);
   if (running_ == 0) return;
-  if (!stopping_ && options_.time_limit &&
-      now >= start_ + dist::detail::to_duration(*options_.time_limit)) {
+  if (!stopping_ && options_.time_limit && now >= time_limit_end()) {
     say(fmt::format("launcher: time limit of {:g} s reached; stopping {} ranks",
                     *options_.time_limit, running_));
     if (options_.on_stop)

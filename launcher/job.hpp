@@ -46,6 +46,7 @@ struct JobOptions {
   bool quiet = false;  ///< nothing is said of consequences
   bool debug = false;  ///< each rank's place is said at the end
   std::optional<double> time_limit;
+  std::optional<TimePoint> time_limit_from = {};  ///< when it began; none: with this attempt
   double grace = 10;
   /// (optional) a descriptor that becomes readable when something else may have ended the job,
   /// which `outside` then says
@@ -122,6 +123,7 @@ class Job {
   void on_stream(LineStream& stream, bool to_the_end);
   void on_timers();
 
+  TimePoint time_limit_end() const;
   void stop(int exit_code, int signal);
   void signal_groups(int signal, bool ended_too);
   void suspend();

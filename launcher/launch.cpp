@@ -5,7 +5,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cstdio>
 #include <mutex>
 #include <optional>
@@ -178,7 +177,6 @@ class LocalLaunch {
         .token = job_.token, .report = [this](std::string_view text) { reports_.add(text); }});
     job_.host = store_->address();
     job_.port = store_->port();
-    if (options.time_limit) deadline_ = dist::detail::deadline_after(*options.time_limit);
   }
 
   int run() {
@@ -193,7 +191,7 @@ class LocalLaunch {
     JobOptions attempt = attempt_options(options_, setup_, job_);
     const std::string prefix = dist::attempt_prefix(job_.attempt) + "/";
     const auto start = dist::detail::Clock::now();
-    if (deadline_) attempt.time_limit = std::chrono::duration<double>(*deadline_ - start).count();
+    attempt.time_limit_from = begin_;
     attempt.on_end = [&](int rank, const std::string& text) {
       store_->publish(prefix + dist::rank_exit_key(rank), text);
     };
@@ -227,7 +225,7 @@ class LocalLaunch {
   JobIdentity job_;
   StoreReports reports_;
   std::optional<dist::StoreServer> store_;
-  std::optional<dist::detail::TimePoint> deadline_;
+  dist::detail::TimePoint begin_ = dist::detail::Clock::now();
   std::vector<std::string> attempts_;  // what became of them
   bool stopped_ = false;               // by a signal or the time limit
 };

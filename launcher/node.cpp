@@ -229,8 +229,7 @@ class Node {
                       job.total_ranks, job.nodes));
     told_ = false;
     JobOptions attempt = attempt_options(options_, setup_, job);
-    if (deadline_)
-      attempt.time_limit = std::chrono::duration<double>(*deadline_ - Clock::now()).count();
+    attempt.time_limit_from = begin_;
     const std::string number = std::to_string(job.attempt);
     attempt.on_failure = [&](const LocalFailure& failure) {
       link_->send({"failed", number, failure.line, std::to_string(failure.exit_code),
@@ -281,6 +280,7 @@ class Node {
   Fd signals_;
   std::optional<Coordinator> coordinator_;
   std::optional<NodeLink> link_;
+  TimePoint begin_ = Clock::now();
   std::optional<TimePoint> deadline_;  // of the time limit, or for an answer
   std::optional<int> ending_;          // the code of a signal or time limit here
   bool told_ = false;                  // why the ranks of this attempt were ended

@@ -48,7 +48,6 @@ constexpr Variable kVariables[] = {
     {"MASTER_PORT", "port of the job's store"},
     {"GROUP_RANK", "index of this process's host among the job's hosts"},
     {"GROUP_WORLD_SIZE", "number of hosts"},
-    {"RESTART_COUNT", "number of the attempt at the job, from 0, given by the launcher"},
     {"TORCHELASTIC_USE_AGENT_STORE", "set by torchrun: its own store listens at MASTER_PORT"},
     {"RESTART_COUNT", "how often the launcher has started the job again"},
     {"TORCHELASTIC_RUN_ID", "set by torchrun: name of the job"},
