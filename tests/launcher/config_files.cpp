@@ -407,3 +407,31 @@ TEST_CASE("config files: keys without a meaning are one warning, behind the job'
   const auto quiet = launch({"--quiet", "--config_file", kConfigs + "cpu2.yaml", kProbe});
   CHECK(quiet.err.empty());
 }
+
+TEST_CASE("options: those of other launchers that say nothing here are named in one warning") {
+  const auto job = launch({"--no_python", "--same-network", "--monitor_interval", "0.1",
+                           "--dynamo_backend=no", kProbe, "exit=0"});
+  CHECK(job.exit_code == 0);
+  CHECK(job.err ==
+        "launcher: options without a meaning here: --no_python, --same-network, "
+        "--monitor_interval, --dynamo_backend\n");
+}
+
+TEST_CASE("options: torchrun's variables are read as a fallback") {
+  const Environment environment({{"PET_NPROC_PER_NODE", "3"},
+                                 {"PET_NNODES", "1:2"},
+                                 {"PET_NODE_RANK", "1"},
+                                 {"PET_MASTER_ADDR", "node0"},
+                                 {"PET_MASTER_PORT", "2000"},
+                                 {"WEFT_NODE_RANK", std::nullopt}});
+  const auto options = resolved("");
+  CHECK(options.ranks == 3);
+  CHECK(options.origin("nproc_per_node") == "PET_NPROC_PER_NODE=3");
+  CHECK(options.nnodes_max == 2);
+  CHECK(options.node_rank == 1);
+  CHECK(options.rdzv_endpoint->host == "node0");
+  CHECK(options.rdzv_endpoint->port == 2000);
+  CHECK(resolved("", {"--shutdown_timeout", "4"}).grace == 4);
+  CHECK(resolved("", {"-n", "cpu"}).ranks >= 1);
+  CHECK_THROWS_AS(resolved("", {"-n", "gpu"}), LaunchError);
+}
