@@ -43,6 +43,10 @@ std::string seconds_text(double seconds) {
   return fmt::format("{:.2f} s", seconds);
 }
 
+std::string figure_text(double figure, const std::string& unit) {
+  return unit == "bytes" ? fmt::format("{:.1f} MB", figure / 1e6) : seconds_text(figure);
+}
+
 std::string verdict(const Comparison& c) {
   if (c.low > 1) return "faster";
   if (c.high < 1) return "slower";
@@ -81,11 +85,11 @@ void print_header() {
 }
 
 void print_row(const Row& row, const Comparison& c) {
-  std::string line =
-      fmt::format("{:<40} {:>3} {:>11}", row.name, row.threads, seconds_text(c.weft_seconds));
+  std::string line = fmt::format("{:<40} {:>3} {:>11}", row.name, row.threads,
+                                 figure_text(c.weft_seconds, row.unit));
   if (c.ratio > 0)
-    line += fmt::format(" {:>11} {:>7.2f} {:>15}  {}", seconds_text(c.peer_seconds), c.ratio,
-                        fmt::format("[{:.2f}, {:.2f}]", c.low, c.high), verdict(c));
+    line += fmt::format(" {:>11} {:>7.2f} {:>15}  {}", figure_text(c.peer_seconds, row.unit),
+                        c.ratio, fmt::format("[{:.2f}, {:.2f}]", c.low, c.high), verdict(c));
   if (c.ratio > 0 && row.peer_name != Row{}.peer_name) line += ", against " + row.peer_name;
   if (row.bytes > 0) line += fmt::format("  {:.1f} GB/s", row.bytes / c.weft_seconds / 1e9);
   if (row.operations > 0)
@@ -96,7 +100,7 @@ void print_row(const Row& row, const Comparison& c) {
 nlohmann::json to_json(const Row& row, const Comparison& c) {
   nlohmann::json entry = {{"name", row.name},
                           {"weft", c.weft_seconds},
-                          {"unit", "s"},
+                          {"unit", row.unit},
                           {"threads", row.threads},
                           {"pairs", c.pairs}};
   const bool has_peer = c.ratio > 0;

@@ -18,6 +18,7 @@ struct Row {
   double bytes = 0;       ///< moved by one call, for the column of rates; 0: none
   double operations = 0;  ///< floating-point operations of one call; 0: none
   std::string peer_name = "libtorch";
+  std::string unit = "s";  ///< or "bytes"
 };
 
 /// Sets the row's number of threads on both sides before it is measured.

@@ -18,6 +18,11 @@ std::string seconds_text(const nlohmann::json& value) {
   return fmt::format("{:.2f} s", seconds);
 }
 
+std::string figure_text(const nlohmann::json& row, const char* side) {
+  if (row["unit"] != "bytes" || row[side].is_null()) return seconds_text(row[side]);
+  return fmt::format("{:.1f} MB", row[side].get<double>() / 1e6);
+}
+
 std::string table_row(const nlohmann::json& row) {
   std::string ratio, interval, verdict;
   if (!row["ratio"].is_null()) {
@@ -30,8 +35,8 @@ std::string table_row(const nlohmann::json& row) {
       row["peer_name"].is_null() ? "" : row["peer_name"].get<std::string>();
   return fmt::format("| {} | {} | {} | {} | {} | {} | {} | {} | {} |\n",
                      row["name"].get<std::string>(), row["threads"].get<int>(),
-                     seconds_text(row["weft"]), seconds_text(row["peer"]), peer_name, ratio,
-                     interval, row["pairs"].get<int>(), verdict);
+                     figure_text(row, "weft"), figure_text(row, "peer"), peer_name, ratio, interval,
+                     row["pairs"].get<int>(), verdict);
 }
 
 }  // namespace

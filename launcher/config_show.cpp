@@ -42,7 +42,8 @@ std::string show_resolved(const LaunchOptions& options) {
     const Option& option = *setting.option;
     const bool given = setting.layer != Layer::initial;
     const bool remote = option.later != nullptr && option.section != Section::training;
-    if (!given && (remote || option.kind == Kind::variable)) continue;
+    if (!given && (remote || option.section == Section::idle || option.kind == Kind::variable))
+      continue;
     if (name_of(option) == "dry_run" || name_of(option) == "config_file") continue;
     rows.push_back({name_of(option), setting.value.empty() ? "-" : setting.value, setting.origin});
   }

@@ -7,6 +7,7 @@
 
 namespace weft::inline v0::launcher {
 
+inline constexpr int kExitLost = 1;             ///< a host or the way to it was lost, or never came
 inline constexpr int kExitUsage = 2;            ///< usage or configuration
 inline constexpr int kExitTimeLimit = 124;      ///< as timeout(1)
 inline constexpr int kExitNotExecutable = 126;  ///< as a shell

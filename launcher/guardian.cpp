@@ -112,9 +112,9 @@ bool kill_marked(std::string_view mark) {
 
 }  // namespace
 
-Guardian::Guardian(const std::string& job_id) {
-  if (job_id.empty()) return;
-  const std::string mark = "WEFT_JOB_ID=" + job_id;
+Guardian::Guardian(const std::string& launcher_id) {
+  if (launcher_id.empty()) return;
+  const std::string mark = "WEFT_LAUNCHER_ID=" + launcher_id;
   int ends[2];
   if (::pipe2(ends, O_CLOEXEC) != 0) return;
   dist::detail::Fd read_end(ends[0]), write_end(ends[1]);

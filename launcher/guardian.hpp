@@ -13,15 +13,15 @@ namespace weft::inline v0::launcher {
 /// SIGKILL leaves the launcher no say. The kernel then kills the ranks (PR_SET_PDEATHSIG), but not
 /// what the ranks have started: that signal is not inherited. So a small process waits beside the
 /// launcher, in a process group of its own, on a pipe whose other end only the launcher has; when
-/// it closes without a farewell, it kills every process whose environment names the job. A process
-/// that has cleared its environment, or belongs to another user, escapes it, as does everything
-/// where there is no /proc. The guardian has no memory of its own to speak of, no descriptor but
-/// the pipe, and costs the launcher one fork.
+/// it closes without a farewell, it kills every process whose environment names the launcher. A
+/// process that has cleared its environment, or belongs to another user, escapes it, as does
+/// everything where there is no /proc. The guardian has no memory of its own to speak of, no
+/// descriptor but the pipe, and costs the launcher one fork.
 class Guardian {
  public:
-  /// Watches over the processes that have WEFT_JOB_ID=`job_id`. Without an id, or where the system
-  /// refuses a process, there is no guardian.
-  explicit Guardian(const std::string& job_id);
+  /// Watches over the processes that have WEFT_LAUNCHER_ID=`launcher_id`. Without an id, or where
+  /// the system refuses a process, there is no guardian.
+  explicit Guardian(const std::string& launcher_id);
   ~Guardian();  ///< sends it away, and waits until it is gone
   Guardian(const Guardian&) = delete;
   Guardian& operator=(const Guardian&) = delete;

@@ -110,14 +110,14 @@ int Job::run() {
   members_.resize(options_.environments.size());
   reserve_descriptors(size(), !options_.output.log_folder.empty());
   oom_.emplace();
-  guardian_.emplace(options_.job_id);
+  guardian_.emplace(options_.launcher_id);
   if (options_.outside_fd >= 0)
     watch(options_.outside_fd, tag_of(kOutside), EPOLLIN, EPOLL_CTL_ADD);
   records_.emplace(size());
   options_.context.crash_fd = records_->fd();
   for (int rank = 0; rank < size(); ++rank) start_rank(rank);
   report_end_.reset();
-  while (running_ > 0) step();
+  while (running_ > 0 || awaiting_) step();
   settle_doubt(true);
   finish();
   return exit_code_;
@@ -129,9 +129,10 @@ int Job::run() {
 /// read.
 Streams Job::make_streams(Member& member, int rank, std::vector<Fd>& child_ends) {
   Streams streams;
-  streams.in = rank == 0 && ::isatty(0) == 0 ? 0 : null_.get();
-  if (!needs_pipe(options_.output, size())) return streams;
-  const RankPlace place{rank_of(rank), rank, size()};
+  streams.in = rank_of(rank) == 0 && ::isatty(0) == 0 ? 0 : null_.get();
+  const int ranks = std::max(size(), options_.total_ranks);
+  if (!needs_pipe(options_.output, ranks)) return streams;
+  const RankPlace place{rank_of(rank), rank, ranks};
   const auto add = [&](Sink& sink, Event kind, Stream stream) {
     auto [read_end, write_end] = make_pipe();
     ::fcntl(read_end.get(), F_SETFL, O_NONBLOCK);
@@ -171,10 +172,14 @@ void Job::start_rank(int rank) {
   watch(member.pidfd.get(), tag_of(kEnd, rank), EPOLLIN, EPOLL_CTL_ADD);
 }
 
+TimePoint Job::time_limit_end() const {
+  return options_.time_limit_from.value_or(start_) +
+         dist::detail::to_duration(*options_.time_limit);
+}
+
 int Job::wait_milliseconds() const {
   TimePoint next = TimePoint::max();
-  if (running_ > 0 && options_.time_limit && !stopping_)
-    next = start_ + dist::detail::to_duration(*options_.time_limit);
+  if (running_ > 0 && options_.time_limit && !stopping_) next = time_limit_end();
   if (running_ > 0 && stopping_ && !killing_) next = kill_at_;
   if (doubt_) next = std::min(next, doubt_->until);
   for (const Member& member : members_)
@@ -226,10 +231,12 @@ void Job::on_timers() {
         stream->flush_partial(false);
   settle_doubt(false);
   if (running_ == 0) return;
-  if (!stopping_ && options_.time_limit &&
-      now >= start_ + dist::detail::to_duration(*options_.time_limit)) {
+  if (!stopping_ && options_.time_limit && now >= time_limit_end()) {
     say(fmt::format("launcher: time limit of {:g} s reached; stopping {} ranks",
                     *options_.time_limit, running_));
+    if (options_.on_stop)
+      options_.on_stop(fmt::format("time limit of {:g} s reached", *options_.time_limit),
+                       kExitTimeLimit);
     stop(kExitTimeLimit, SIGTERM);
   }
   if (stopping_ && !killing_ && now >= kill_at_) {
@@ -284,6 +291,7 @@ void Job::on_signal(int signal, pid_t sender) {
   }
   if (running_ == 0) {  // only output is left, which nobody reads
     abandoned_ = true;
+    if (std::exchange(awaiting_, false)) say_first_failure();
     return;
   }
   if (stopping_ && (signal == SIGINT || signal == SIGQUIT)) {
@@ -295,6 +303,7 @@ void Job::on_signal(int signal, pid_t sender) {
   if (stopping_) return signal_groups(signal, false);
   say(fmt::format("launcher: {} passed on to {} ranks; those still there after {:g} s are killed",
                   signal_name(signal), running_, options_.grace));
+  if (options_.on_stop) options_.on_stop(signal_name(signal), 128 + signal);
   stop(128 + signal, signal);
 }
 
@@ -398,9 +407,14 @@ void Job::settle_doubt(bool at_end) {
 
 void Job::on_outside() {
   const auto end = options_.outside ? options_.outside() : std::nullopt;
-  if (!end || stopping_ || running_ == 0) return;
+  if (!end || (stopping_ && !awaiting_) || (running_ == 0 && !awaiting_)) return;
+  const bool asked = std::exchange(awaiting_, false);
+  if (asked && end->own) return say_first_failure();
+  first_failed_ = -1;
+  elsewhere_ = true;
   say(end->line);
-  stop(end->exit_code, SIGTERM);
+  if (!asked) return stop(end->exit_code, SIGTERM);
+  exit_code_ = end->exit_code;
 }
 
 void Job::stop(int exit_code, int signal) {

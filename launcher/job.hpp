@@ -21,10 +21,18 @@
 
 namespace weft::inline v0::launcher {
 
-/// The end of the job for a reason beyond this host's ranks.
+/// The end of the job for a reason beyond this host's ranks, or the answer to `on_failure`.
 struct OutsideEnd {
-  std::string line;  ///< what is said, as the launcher's first line
+  std::string line = {};  ///< what is said, as the launcher's first line
   int exit_code = 1;
+  bool own = false;  ///< it is what on_failure told
+};
+
+/// What failed first on this host.
+struct LocalFailure {
+  std::string line = {};
+  int exit_code = 1;
+  bool follows = false;  ///< it says that it lost a process that is not on this host
 };
 
 struct JobOptions {
@@ -32,16 +40,25 @@ struct JobOptions {
   std::vector<std::vector<std::string>> environments;  ///< of each rank of this host
   std::vector<Placement> placements = {};              ///< of each; empty: not bound
   int first_rank = 0;                                  ///< of this host, among all ranks
-  std::string job_id = {};                             ///< their WEFT_JOB_ID
+  int total_ranks = 0;                                 ///< of all hosts; 0: those of this one
+  std::string launcher_id = {};                        ///< their WEFT_LAUNCHER_ID
   OutputOptions output = {};
   bool quiet = false;  ///< nothing is said of consequences
   bool debug = false;  ///< each rank's place is said at the end
   std::optional<double> time_limit;
+  std::optional<TimePoint> time_limit_from = {};  ///< when it began; none: with this attempt
   double grace = 10;
   /// (optional) a descriptor that becomes readable when something else may have ended the job,
   /// which `outside` then says
   int outside_fd = -1;
   std::function<std::optional<OutsideEnd>()> outside = nullptr;
+  /// (optional) told what failed first here, before anything is said of it, as another host may
+  /// have been first: `outside` has the answer
+  std::function<void(const LocalFailure&)> on_failure = nullptr;
+  /// (optional) told what is said first when the job ends for a failure
+  std::function<void(const std::string&)> on_first_line = nullptr;
+  /// (optional) told that a signal or the time limit ends the job: what, and the exit code
+  std::function<void(const std::string&, int)> on_stop = nullptr;
   /// (optional) told when a rank ends: its number among all ranks and the text about it
   std::function<void(int, const std::string&)> on_end = nullptr;
   /// (optional) lines for the end of the output, behind the report of a failure
@@ -99,11 +116,14 @@ class Job {
   std::optional<int> lost_by(int rank) const;
   void on_outside();
   void report_first_failure(int failed, int cause);
+  bool follows_elsewhere(int failed, int cause) const;
+  void say_first_failure();
   void say_crash(int rank);
-  bool report_exec_failure();
+  bool find_exec_failure();
   void on_stream(LineStream& stream, bool to_the_end);
   void on_timers();
 
+  TimePoint time_limit_end() const;
   void stop(int exit_code, int signal);
   void signal_groups(int signal, bool ended_too);
   void suspend();
@@ -143,6 +163,9 @@ class Job {
   TimePoint kill_at_ = {};
   int exit_code_ = 0;
   int first_failed_ = -1;
+  std::string failure_line_;
+  bool awaiting_ = false;   // the answer to on_failure
+  bool elsewhere_ = false;  // the first failure was on another host
   std::vector<pid_t> immortal_;
 };
 

@@ -26,18 +26,36 @@ std::string Job::describe_member(int rank) const {
 void Job::report_first_failure(int failed, int cause) {
   const Member& member = members_[static_cast<size_t>(cause)];
   const Ending& ending = *member.ending;
-  if (ending.by_signal || ending.ok() || !report_exec_failure()) {
+  if (ending.by_signal || ending.ok() || !find_exec_failure()) {
     first_failed_ = cause;
     const bool early = ending.ok();
     exit_code_ =
         early ? members_[static_cast<size_t>(failed)].ending->exit_code() : ending.exit_code();
-    say(describe_member(cause) +
-        (early ? fmt::format(" while rank {} still needed it", rank_of(failed)) : ""));
-    if (ending.by_signal && ending.value == SIGKILL)
-      if (const std::string news = oom_->news(); !news.empty()) say("launcher: " + news);
-    say_crash(cause);
+    failure_line_ = describe_member(cause) +
+                    (early ? fmt::format(" while rank {} still needed it", rank_of(failed)) : "");
   }
+  awaiting_ = options_.on_failure != nullptr;
+  if (awaiting_)
+    options_.on_failure({failure_line_, exit_code_, follows_elsewhere(failed, cause)});
+  else
+    say_first_failure();
   stop(exit_code_, SIGTERM);
+}
+
+/// Whether the rank says that its group ended for a process that is none of this host's.
+bool Job::follows_elsewhere(int failed, int cause) const {
+  const auto slot = failed == cause ? records_->read(cause) : nullptr;
+  return slot && group_end(*slot) && !lost_by(cause);
+}
+
+void Job::say_first_failure() {
+  say(failure_line_);
+  if (options_.on_first_line) options_.on_first_line(failure_line_);
+  if (first_failed_ < 0) return;
+  const Ending& ending = *members_[static_cast<size_t>(first_failed_)].ending;
+  if (ending.by_signal && ending.value == SIGKILL)
+    if (const std::string news = oom_->news(); !news.empty()) say("launcher: " + news);
+  say_crash(first_failed_);
 }
 
 void Job::say_crash(int rank) {
@@ -47,13 +65,13 @@ void Job::say_crash(int rank) {
     say("launcher: " + line);
 }
 
-/// Whether the rank's end is that of a program that could not be executed; says so then.
-bool Job::report_exec_failure() {
+/// Whether the rank's end is that of a program that could not be executed.
+bool Job::find_exec_failure() {
   ExecReport report{};
   if (::read(reports_.get(), &report, sizeof report) != sizeof report) return false;
   const ExecFailure failure = explain_exec_failure(options_.context.path, report.error);
   exit_code_ = failure.code;
-  say("launcher: " + failure.text);
+  failure_line_ = "launcher: " + failure.text;
   return true;
 }
 
@@ -98,7 +116,7 @@ void Job::say_consequences() {
     const Member& member = members_[static_cast<size_t>(rank)];
     if (rank == first_failed_ || member.ending->ok()) continue;
     const bool killed = member.ending->by_signal && member.ending->value == SIGKILL;
-    if (first_failed_ < 0 && !killed) continue;  // it ended as it was asked to
+    if (first_failed_ < 0 && !elsewhere_ && !killed) continue;  // it ended as it was asked to
     if (++count > kListed) continue;
     others += fmt::format("{}{}{}", count == 1 ? "" : "; ", describe_member(rank), because(rank));
   }

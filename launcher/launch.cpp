@@ -5,18 +5,23 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstdio>
 #include <mutex>
+#include <optional>
 #include <string_view>
 #include <utility>
 
 #include <weft/core/base/check.hpp>
 #include <weft/core/base/env.hpp>
 #include <weft/dist/store/auth.hpp>
+#include <weft/dist/store/clock.hpp>
+#include <weft/dist/store/socket.hpp>
 #include <weft/dist/store/tcp_store.hpp>
 #include <weft/launcher/affinity.hpp>
 #include <weft/launcher/cpus.hpp>
 #include <weft/launcher/error.hpp>
 #include <weft/launcher/job.hpp>
+#include <weft/launcher/node.hpp>
 #include <weft/launcher/program.hpp>
 
 namespace weft::inline v0::launcher {
@@ -89,16 +94,21 @@ void prepare_process(const SpawnContext& context) {
 
 std::vector<std::string> rank_environment(const std::vector<std::string>& base,
                                           const LaunchOptions& options, const JobIdentity& job,
-                                          int rank, int threads) {
+                                          int local_rank, int threads) {
   std::vector<std::string> own = {
-      fmt::format("RANK={}", rank),
-      fmt::format("LOCAL_RANK={}", rank),
-      fmt::format("WORLD_SIZE={}", options.ranks),
+      fmt::format("RANK={}", job.first_rank + local_rank),
+      fmt::format("LOCAL_RANK={}", local_rank),
+      fmt::format("WORLD_SIZE={}", job.total_ranks != 0 ? job.total_ranks : options.ranks),
       fmt::format("LOCAL_WORLD_SIZE={}", options.ranks),
+      fmt::format("GROUP_RANK={}", job.node_rank),
+      fmt::format("GROUP_WORLD_SIZE={}", job.nodes),
       fmt::format("MASTER_ADDR={}", job.host),
       fmt::format("MASTER_PORT={}", job.port),
+      fmt::format("RESTART_COUNT={}", job.attempt),
+      fmt::format("TORCHELASTIC_RESTART_COUNT={}", job.attempt),
       fmt::format("WEFT_JOB_ID={}", job.id),
-      fmt::format("WEFT_STORE=tcp://{}:{}", job.host, job.port),
+      fmt::format("WEFT_LAUNCHER_ID={}", job.launcher_id),
+      fmt::format("WEFT_STORE=tcp://{}", dist::detail::endpoint_name(job.host, job.port)),
       fmt::format("WEFT_TOKEN={}", job.token),
   };
   if (options.stats) own.push_back("WEFT_STATS=1");
@@ -117,42 +127,114 @@ std::vector<std::string> rank_environment(const std::vector<std::string>& base,
   return all;
 }
 
-int launch(const LaunchOptions& options) {
-  JobOptions job_options;
-  job_options.context = take_context();
-  job_options.context.path = find_program(options.command[0]);
-  job_options.context.argv = options.command;
-  job_options.time_limit = options.time_limit;
-  job_options.grace = options.grace;
-  prepare_process(job_options.context);
+LaunchSetup prepare_launch(const LaunchOptions& options) {
+  LaunchSetup setup;
+  setup.context = take_context();
+  setup.context.path = find_program(options.command[0]);
+  setup.context.argv = options.command;
+  setup.environment = own_environment();
+  prepare_process(setup.context);
+  return setup;
+}
 
-  JobIdentity job;
-  job.id = dist::detail::to_hex(dist::detail::random_bytes(kJobIdBytes));
-  job.token = dist::detail::to_hex(dist::detail::random_bytes(kTokenBytes));
-  StoreReports reports;
-  dist::StoreServer store(
-      {.token = job.token, .report = [&](std::string_view text) { reports.add(text); }});
-  job.host = store.address();
-  job.port = store.port();
+std::string random_id() { return dist::detail::to_hex(dist::detail::random_bytes(kJobIdBytes)); }
+std::string random_token() { return dist::detail::to_hex(dist::detail::random_bytes(kTokenBytes)); }
 
+JobOptions attempt_options(const LaunchOptions& options, const LaunchSetup& setup,
+                           const JobIdentity& job) {
+  JobOptions attempt;
+  attempt.context = setup.context;
+  attempt.time_limit = options.time_limit;
+  attempt.grace = options.grace;
+  attempt.first_rank = job.first_rank;
+  attempt.total_ranks = job.total_ranks;
+  attempt.launcher_id = job.launcher_id;
+  attempt.output = output_options(options, job.id, job.attempt);
+  attempt.quiet = options.quiet;
+  attempt.debug = options.debug;
   const int threads = std::max(1, allowed_cpus() / options.ranks);
   const std::vector<Cpu> cpus = options.bind == Bind::none ? std::vector<Cpu>() : topology();
-  const std::vector<std::string> base = own_environment();
   for (int rank = 0; rank < options.ranks; ++rank) {
     const Placement placement = place(options.bind, cpus, rank, options.ranks, threads);
-    job_options.placements.push_back(placement);
-    job_options.environments.push_back(
-        rank_environment(base, options, job, rank, placement.threads));
+    attempt.placements.push_back(placement);
+    attempt.environments.push_back(
+        rank_environment(setup.environment, options, job, rank, placement.threads));
   }
-  job_options.job_id = job.id;
-  job_options.output = output_options(options, job.id, 0);
-  job_options.quiet = options.quiet;
-  job_options.debug = options.debug;
-  job_options.on_end = [&](int rank, const std::string& text) {
-    store.publish(dist::rank_exit_key(rank), text);
-  };
-  job_options.notes = [&] { return reports.lines(); };
-  return Job(std::move(job_options)).run();
+  return attempt;
+}
+
+namespace {
+
+/// The attempts at a job on this host alone, until one succeeds or none is left.
+class LocalLaunch {
+ public:
+  explicit LocalLaunch(const LaunchOptions& options)
+      : options_(options), setup_(prepare_launch(options)) {
+    job_.id = options.rdzv_id.empty() ? random_id() : options.rdzv_id;
+    job_.launcher_id = random_id();
+    job_.token = random_token();
+    store_.emplace(dist::StoreServerOptions{
+        .token = job_.token, .report = [this](std::string_view text) { reports_.add(text); }});
+    job_.host = store_->address();
+    job_.port = store_->port();
+  }
+
+  int run() {
+    for (;; begin_next()) {
+      const int code = run_attempt();
+      if (code == 0 || stopped_ || job_.attempt >= options_.max_restarts) return code;
+    }
+  }
+
+ private:
+  int run_attempt() {
+    JobOptions attempt = attempt_options(options_, setup_, job_);
+    const std::string prefix = dist::attempt_prefix(job_.attempt) + "/";
+    const auto start = dist::detail::Clock::now();
+    attempt.time_limit_from = begin_;
+    attempt.on_end = [&](int rank, const std::string& text) {
+      store_->publish(prefix + dist::rank_exit_key(rank), text);
+    };
+    attempt.on_stop = [this](const std::string&, int) { stopped_ = true; };
+    attempt.on_first_line = [&](const std::string& line) {
+      attempts_.push_back(fmt::format("launcher: attempt {}: {} after {:.1f} s", job_.attempt, line,
+                                      dist::detail::seconds_since(start)));
+    };
+    attempt.notes = [&] {
+      const bool last = stopped_ || job_.attempt >= options_.max_restarts;
+      std::vector<std::string> lines = reports_.lines();
+      if (last && options_.max_restarts > 0)
+        lines.insert(lines.end(), attempts_.begin(), attempts_.end());
+      return lines;
+    };
+    return Job(std::move(attempt)).run();
+  }
+
+  void begin_next() {
+    ++job_.attempt;
+    std::fprintf(stderr, "launcher: starting all ranks again, attempt %d of at most %d\n",
+                 job_.attempt, options_.max_restarts);
+    store_->set_epoch(job_.attempt);
+    store_->delete_prefix(dist::attempt_prefix(job_.attempt - 1) + "/");
+    store_->delete_prefix(dist::gone_key(""));
+    store_->delete_prefix(dist::left_key(""));
+  }
+
+  const LaunchOptions& options_;
+  LaunchSetup setup_;
+  JobIdentity job_;
+  StoreReports reports_;
+  std::optional<dist::StoreServer> store_;
+  dist::detail::TimePoint begin_ = dist::detail::Clock::now();
+  std::vector<std::string> attempts_;  // what became of them
+  bool stopped_ = false;               // by a signal or the time limit
+};
+
+}  // namespace
+
+int launch(const LaunchOptions& options) {
+  if (options.nnodes_max > 1) return launch_node(options);
+  return LocalLaunch(options).run();
 }
 
 }  // namespace weft::inline v0::launcher

@@ -66,7 +66,7 @@ bool needs_pipe(const OutputOptions& options, int ranks) {
 
 StreamOptions stream_options(const OutputOptions& options, Stream stream, const RankPlace& place,
                              Sink& sink) {
-  const auto [rank, local_rank, local_size] = place;
+  const auto [rank, local_rank, ranks] = place;
   const int bit = stream == Stream::out ? 1 : 2;
   const bool redirected = (options.redirects.of(local_rank) & bit) != 0;
   const bool teed = (options.tee.of(local_rank) & bit) != 0;
@@ -79,7 +79,7 @@ StreamOptions stream_options(const OutputOptions& options, Stream stream, const 
   const bool wanted = options.shown.empty() ||
                       std::count(options.shown.begin(), options.shown.end(), local_rank) > 0;
   if (wanted && (!redirected || teed)) result.sink = &sink;
-  const std::string initial = local_size > 1 ? "[${rank}] " : "";
+  const std::string initial = ranks > 1 ? "[${rank}] " : "";
   result.prefix =
       expand_prefix(options.prefix.empty() ? initial : options.prefix, place, options.job_id);
   if (is_coloured(options.color, sink.terminal()) && !result.prefix.empty())

@@ -26,7 +26,8 @@ OutputOptions output_options(const LaunchOptions& options, const std::string& jo
 enum class Stream { out, err };
 
 struct RankPlace {
-  int rank, local_rank, local_size;
+  int rank, local_rank;
+  int ranks;  ///< of all hosts
 };
 
 /// Whether the job needs a pipe for this stream of a rank, rather than the launcher's own output:

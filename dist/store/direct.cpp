@@ -76,36 +76,6 @@ std::optional<bool> answers(TcpStoreOptions options, int port, std::string& erro
   }
 }
 
-/// The other ranks: the port among `ports` at which the job's own store answers.
-std::shared_ptr<Store> look_for(const TcpStoreOptions& options, const std::vector<int>& ports) {
-  const TimePoint start = Clock::now(), deadline = deadline_after(options.timeout);
-  TimePoint forget = deadline_after(kForget);
-  std::set<int> strangers;
-  std::string error = "nobody listens";
-  for (double pause = kFirstPause;; pause = std::min(2 * pause, kLongestPause)) {
-    for (const int port : ports) {
-      if (strangers.contains(port)) continue;
-      const auto found = answers(options, port, error);
-      if (found && *found) {
-        TcpStoreOptions client = options;
-        client.port = port;
-        return std::make_shared<TcpStore>(std::move(client));
-      }
-      if (found) strangers.insert(port);
-    }
-    if (Clock::now() >= forget) {
-      strangers.clear();
-      forget = deadline_after(kForget);
-    }
-    if (Clock::now() + to_duration(pause) >= deadline) break;
-    ::poll(nullptr, 0, std::max(1, static_cast<int>(pause * 1e3)));
-  }
-  fail<TimeoutError>(
-      "store: the job's store was not found on {} within {:.3g} s, at none of {} ports from {}: "
-      "{}; does rank 0 run there, with the same WEFT_TOKEN_FILE?",
-      options.host, seconds_since(start), ports.size(), ports.front(), error);
-}
-
 }  // namespace
 
 std::vector<int> ports_of_job(std::string_view token, std::string_view job) {
@@ -124,6 +94,31 @@ std::string token_of_job(std::string_view token, std::string_view job) {
   return to_hex(hmac_sha256(token, {"job", job}));
 }
 
+int find_port(const TcpStoreOptions& options, const std::vector<int>& ports) {
+  const TimePoint start = Clock::now(), deadline = deadline_after(options.timeout);
+  TimePoint forget = deadline_after(kForget);
+  std::set<int> strangers;
+  std::string error = "nobody listens";
+  for (double pause = kFirstPause;; pause = std::min(2 * pause, kLongestPause)) {
+    for (const int port : ports) {
+      if (strangers.contains(port)) continue;
+      const auto found = answers(options, port, error);
+      if (found && *found) return port;
+      if (found) strangers.insert(port);
+    }
+    if (Clock::now() >= forget) {
+      strangers.clear();
+      forget = deadline_after(kForget);
+    }
+    if (Clock::now() + to_duration(pause) >= deadline) break;
+    ::poll(nullptr, 0, std::max(1, static_cast<int>(pause * 1e3)));
+  }
+  fail<TimeoutError>(
+      "store: the job's store was not found on {} within {:.3g} s, at none of {} ports from {}: "
+      "{}; does rank 0, or the launcher of node 0, run there, with the same WEFT_TOKEN_FILE?",
+      options.host, seconds_since(start), ports.size(), ports.front(), error);
+}
+
 std::shared_ptr<Store> meet(const Place& place, const Meeting& meeting) {
   TcpStoreOptions options{.host = meeting.host,
                           .port = meeting.port,
@@ -136,7 +131,9 @@ std::shared_ptr<Store> meet(const Place& place, const Meeting& meeting) {
   }
   const std::vector<int> ports = ports_of_job(meeting.token, place.job);
   options.token = token_of_job(meeting.token, place.job);
-  return place.rank == 0 ? serve(options, ports) : look_for(options, ports);
+  if (place.rank == 0) return serve(options, ports);
+  options.port = find_port(options, ports);
+  return std::make_shared<TcpStore>(std::move(options));
 }
 
 std::shared_ptr<Store> meet_on_host(const Place& place, double timeout) {

@@ -8,8 +8,13 @@
 
 #include <weft/dist/store/place.hpp>
 #include <weft/dist/store/store.hpp>
+#include <weft/dist/store/tcp_store.hpp>
 
 namespace weft::inline v0::dist::detail {
+
+/// The secret that WEFT_TOKEN is, or that the file WEFT_TOKEN_FILE holds. Throws ArgumentError
+/// where there is none, or it is too short; IoError where the file cannot be read.
+std::string token_from_environment();
 
 /// The ports at which the store of `job` may listen, in the order in which they are tried; in
 /// [20000, 32000), below the range from which systems give out ports by themselves.
@@ -18,6 +23,10 @@ std::vector<int> ports_of_job(std::string_view token, std::string_view job);
 /// The secret of `job` where several jobs share one `token` file: a rank that comes to another
 /// job's store is refused there.
 std::string token_of_job(std::string_view token, std::string_view job);
+
+/// The port among `ports` at which the job's own store answers; waits for it until
+/// `options.timeout`. Throws TimeoutError then, CommError where the host does not resolve.
+int find_port(const TcpStoreOptions& options, const std::vector<int>& ports);
 
 struct Meeting {
   std::string host = {};

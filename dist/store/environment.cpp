@@ -65,25 +65,6 @@ void check_master_is_whole(const Place& place) {
         host ? "MASTER_ADDR" : "MASTER_PORT", host ? "MASTER_PORT" : "MASTER_ADDR");
 }
 
-std::string read_token() {
-  if (auto token = env::get("WEFT_TOKEN")) {
-    detail::check_token("WEFT_TOKEN", *token);
-    return *std::move(token);
-  }
-  const auto path = env::get("WEFT_TOKEN_FILE");
-  if (!path)
-    fail<ArgumentError>(
-        "environment: the job's store needs a secret; set WEFT_TOKEN_FILE to a file "
-        "that holds the same random line on every host, or start the program with "
-        "the launcher");
-  std::ifstream file(*path, std::ios::binary);
-  std::string token((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
-  if (!file) fail<IoError>("environment: WEFT_TOKEN_FILE={} cannot be read", *path);
-  while (!token.empty() && (token.back() == '\n' || token.back() == '\r')) token.pop_back();
-  detail::check_token("WEFT_TOKEN_FILE=" + *path, token);
-  return token;
-}
-
 bool has_token() { return env::get("WEFT_TOKEN") || env::get("WEFT_TOKEN_FILE"); }
 
 /// Whether all ranks are surely on this host. Variables set by hand without LOCAL_WORLD_SIZE only
@@ -96,15 +77,17 @@ bool surely_one_host(const Place& place) {
 }
 
 std::shared_ptr<Store> connect_to_address(const std::string& address, int rank, double timeout) {
+  const int attempt = static_cast<int>(env::get_int("RESTART_COUNT", 0, 1'000'000).value_or(-1));
   if (address.starts_with("unix:"))
     return std::make_shared<TcpStore>(
-        TcpStoreOptions{.host = address, .timeout = timeout, .rank = rank});
+        TcpStoreOptions{.host = address, .timeout = timeout, .rank = rank, .epoch = attempt});
   const Endpoint endpoint = parse_store_address(address);
   return std::make_shared<TcpStore>(TcpStoreOptions{.host = endpoint.host,
                                                     .port = endpoint.port,
-                                                    .token = read_token(),
+                                                    .token = detail::token_from_environment(),
                                                     .timeout = timeout,
-                                                    .rank = rank});
+                                                    .rank = rank,
+                                                    .epoch = attempt});
 }
 
 /// Without a launcher: see docs/launching.md, "Without the launcher".
@@ -127,11 +110,30 @@ std::shared_ptr<Store> connect_directly(const Place& place, double timeout) {
         place.source);
   return detail::meet(place, {.host = master ? master->host : place.first_host,
                               .port = master ? master->port : 0,
-                              .token = read_token(),
+                              .token = detail::token_from_environment(),
                               .timeout = timeout});
 }
 
 }  // namespace
+
+std::string detail::token_from_environment() {
+  if (auto token = env::get("WEFT_TOKEN")) {
+    detail::check_token("WEFT_TOKEN", *token);
+    return *std::move(token);
+  }
+  const auto path = env::get("WEFT_TOKEN_FILE");
+  if (!path)
+    fail<ArgumentError>(
+        "environment: the job's store needs a secret; set WEFT_TOKEN_FILE to a file "
+        "that holds the same random line on every host, or start the program with "
+        "the launcher");
+  std::ifstream file(*path, std::ios::binary);
+  std::string token((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
+  if (!file) fail<IoError>("environment: WEFT_TOKEN_FILE={} cannot be read", *path);
+  while (!token.empty() && (token.back() == '\n' || token.back() == '\r')) token.pop_back();
+  detail::check_token("WEFT_TOKEN_FILE=" + *path, token);
+  return token;
+}
 
 std::shared_ptr<Store> connect_store_from_environment() {
   const auto address = env::get("WEFT_STORE");
@@ -146,10 +148,17 @@ std::shared_ptr<Store> connect_store_from_environment() {
         "environment: WEFT_STORE={} contradicts MASTER_ADDR={} and MASTER_PORT={}; "
         "unset one of them",
         *address, master->host, master->port);
-  if (address) return connect_to_address(*address, place.rank, timeout);
+  if (address) {
+    auto store = connect_to_address(*address, place.rank, timeout);
+    const auto attempt = env::get_int("RESTART_COUNT", 0, 1'000'000);
+    if (!attempt) return store;
+    return std::make_shared<PrefixStore>(attempt_prefix(static_cast<int>(*attempt)), store);
+  }
   if (place.size == 1) return std::make_shared<InProcessStore>(timeout);
   return connect_directly(place, timeout);
 }
+
+std::string attempt_prefix(int attempt) { return fmt::format("attempt/{}", attempt); }
 
 std::string rank_exit_key(int rank) { return fmt::format("rank_exit/{}", rank); }
 

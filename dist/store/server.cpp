@@ -84,7 +84,8 @@ struct StoreServer::Impl {
 
   // The server's thread alone:
   StoreService service{{.send = [this](uint64_t id, std::string frame) { queue(id, frame); },
-                        .on_gone = options.on_gone},
+                        .on_gone = options.on_gone,
+                        .on_set = options.on_set},
                        grace_of(options)};
   int epoch = -1;
   std::set<std::string> reported;  // problems, each of which is reported once

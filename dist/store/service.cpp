@@ -109,7 +109,10 @@ std::string StoreService::change(Session& session, const Request& request, TimeP
   const std::vector<std::string>& in = request.strings;
   std::string result;
   switch (request.kind) {
-    case FrameKind::set: table_.set(in[0], in[1]); break;
+    case FrameKind::set:
+      table_.set(in[0], in[1]);
+      if (hooks_.on_set) hooks_.on_set(in[0], in[1], session.info.peer);
+      break;
     case FrameKind::add: put<int64_t>(result, table_.add(in[0], request.amount)); break;
     case FrameKind::compare_set: result = table_.compare_set(in[0], in[1], in[2]); break;
     case FrameKind::erase: return table_.erase(in[0]) ? "1" : "0";

@@ -36,6 +36,8 @@ class StoreService {
     std::function<void(uint64_t, std::string)> send;
     /// (optional) told of a member that is gone, and why
     std::function<void(std::string_view, std::string_view)> on_gone = nullptr;
+    /// (optional) told of each key that a client sets, its value, and the client's name
+    std::function<void(std::string_view, std::string_view, std::string_view)> on_set = nullptr;
   };
 
   /// A member whose connection breaks has `grace` to come back.

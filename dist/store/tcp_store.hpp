@@ -31,6 +31,10 @@ struct StoreServerOptions {
   std::function<void(std::string_view)> report = nullptr;
   /// (optional) told, on the server's thread, that a member is gone and why; must not throw
   std::function<void(std::string_view member, std::string_view reason)> on_gone = nullptr;
+  /// (optional) told, on the server's thread, of each key that a client sets, with its value and
+  /// the client's address; must not throw
+  std::function<void(std::string_view key, std::string_view value, std::string_view peer)> on_set =
+      nullptr;
 };
 
 /// The store's server: one thread, which reads and answers all connections. Both sides prove that
@@ -125,6 +129,9 @@ WEFT_API std::string local_store_address(std::string_view job_id);
 /// The timeout is WEFT_JOIN_TIMEOUT. Throws ArgumentError, naming the variables, where they are
 /// incomplete or contradict each other, and what StoreServer and TcpStore throw.
 WEFT_API std::shared_ptr<Store> connect_store_from_environment();
+
+/// What all keys of one attempt (RESTART_COUNT) of a launched job begin with, and a '/'.
+WEFT_API std::string attempt_prefix(int attempt);
 
 /// The key under which the launcher publishes, as one line of text, that `rank` ended before the
 /// job did: "rank 2 (pid 123) killed by SIGKILL".

@@ -1,5 +1,6 @@
 // A rank whose behaviour its arguments script, one after the other:
 //   only=R          the rest is for rank R alone; other ranks go on behind `all`
+//   attempt=N       the rest is for attempt N alone
 //   all             the rest is for every rank again
 //   exit=N signal=NAME   end, by exit code or by signal
 //   out=TEXT err=TEXT    a line on stdout or stderr
@@ -191,6 +192,8 @@ int main(int argc, char** argv) {
     const std::string value = equals == std::string::npos ? "" : argument.substr(equals + 1);
     if (verb == "only")
       mine = value == rank;
+    else if (verb == "attempt")
+      mine = mine && value == std::getenv("RESTART_COUNT");
     else if (verb == "all")
       mine = true;
     else if (mine)

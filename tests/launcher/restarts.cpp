@@ -1,0 +1,113 @@
+// Attempts after the first one.
+#include <doctest/doctest.h>
+#include <signal.h>
+
+#include <fstream>
+#include <memory>
+#include <string>
+
+#include <weft/dist/store/socket.hpp>
+#include <weft/tests/launcher/launched.hpp>
+#include <weft/tests/support/errors.hpp>
+#include <weft/tests/support/temp_dir.hpp>
+
+using namespace weft::test;
+
+namespace {
+
+std::vector<std::string> plain_lines(const ProcessResult& result) {
+  std::vector<std::string> lines = own_lines(result.err);
+  for (std::string& line : lines) line = without_digits(line);
+  return lines;
+}
+
+bool contains(const std::vector<std::string>& lines, const std::string& wanted) {
+  for (const std::string& line : lines)
+    if (line == wanted) return true;
+  return false;
+}
+
+}  // namespace
+
+TEST_CASE("restarts: all ranks start again, with the number of the attempt and an empty store") {
+  // Each attempt would see a key that an earlier one left.
+  const auto result =
+      launch({"-n", "2", "--max_restarts", "3", kProbe, "env=RESTART_COUNT", "attempt=0", "exit=7",
+              "all", "env=TORCHELASTIC_RESTART_COUNT", "only=1", "set=k", "all", "get=k"});
+  CHECK(result.exit_code == 0);
+  CHECK(result.out.find("[0] RESTART_COUNT=1\n") != std::string::npos);
+  CHECK(result.out.find("[1] TORCHELASTIC_RESTART_COUNT=1\n") != std::string::npos);
+  CHECK(count_of(result.out, "RESTART_COUNT=2") == 0);
+  const auto lines = plain_lines(result);
+  REQUIRE(!lines.empty());
+  CHECK(lines[0] == "rank N (pid N) exited with N");
+  CHECK(contains(lines, "launcher: starting all ranks again, attempt N of at most N"));
+}
+
+TEST_CASE("restarts: when none is left, a summary and the last failure's code") {
+  const auto result =
+      launch({"-n", "2", "--max_restarts", "2", kProbe, "only=1", "attempt=0", "exit=7", "only=1",
+              "attempt=1", "signal=KILL", "only=0", "attempt=2", "exit=9", "all", "forever"});
+  CHECK(result.exit_code == 9);
+  const auto lines = plain_lines(result);
+  CHECK(contains(lines, "launcher: attempt N: rank N (pid N) exited with N after N.N s"));
+  CHECK(contains(lines, "launcher: attempt N: rank N (pid N) killed by SIGKILL after N.N s"));
+  CHECK(count_of(result.err, "launcher: attempt ") == 3);
+}
+
+TEST_CASE("restarts: neither Ctrl-C nor the time limit starts anything again") {
+  Launched launched({"-n", "2", "--max_restarts", "5", kProbe, "out=up", "forever"});
+  launched.wait_for("up", 2);
+  launched.signal(SIGINT);
+  const auto result = launched.finish();
+  CHECK(result.exit_code == 130);
+  CHECK(count_of(result.out, "up") == 2);
+  const auto late = launch({"--max_restarts", "5", "--time_limit", "0.3", kProbe, "forever"});
+  CHECK(late.exit_code == 124);
+}
+
+namespace {
+
+/// Launchers of an elastic job, on one secret and endpoint.
+struct Elastic {
+  TempDir folder;
+  int port = 0;
+  std::string variable;
+
+  Elastic() {
+    std::ofstream(folder / "token") << "a secret of the test of restarts\n";
+    variable = "WEFT_TOKEN_FILE=" + (folder / "token").string();
+    const weft::dist::detail::Fd probe = weft::dist::detail::listen_on("127.0.0.3", port);
+  }
+  std::unique_ptr<Launched> start(const std::string& nodes) {
+    const std::vector<std::string> arguments = {"--nnodes",
+                                                nodes,
+                                                "--rdzv_endpoint",
+                                                "127.0.0.3:" + std::to_string(port),
+                                                "-n",
+                                                "1",
+                                                kProbe,
+                                                "env=WORLD_SIZE",
+                                                "forever"};
+    return std::make_unique<Launched>(arguments, std::vector<std::string>{variable});
+  }
+};
+
+}  // namespace
+
+TEST_CASE("restarts: an elastic job goes on without a host that died, and with one that comes") {
+  Elastic job;
+  auto a = job.start("1:2");
+  a->wait_for("WORLD_SIZE=1");  // alone, after the last call
+  auto b = job.start("1:2");
+  a->wait_for("WORLD_SIZE=2");
+  b->wait_for("WORLD_SIZE=2");
+  b->signal(SIGKILL);
+  b->finish();
+  a->wait_for("WORLD_SIZE=1", 2);
+  a->signal(SIGTERM);
+  const auto result = a->finish();
+  CHECK(result.exit_code == 143);
+  CHECK(count_of(result.err, "joined; starting again with it") >= 1);
+  CHECK(count_of(result.err, "launcher: attempt ") == 3);
+}
