@@ -384,6 +384,15 @@ TEST_CASE("launcher: --dry-run prints what would run and where each value comes 
   CHECK(std::regex_search(out, std::regex("\nnum_processes +2 +" + file + ":1:1\n")));
   CHECK(std::regex_search(out, std::regex("\ngrace +3 +--grace\n")));
   CHECK(std::regex_search(out, std::regex("\njoin_timeout +120 +default\n")));
+  // On the second of two hosts, with ranks that do not divide.
+  const auto second = launch({"--dry_run", "--nnodes", "2", "--node_rank", "1", "--num_processes",
+                              "5", "--rdzv_endpoint", "node0:2000", kProbe});
+  CHECK(second.exit_code == 0);
+  CHECK(
+      second.out.starts_with("2 ranks on this host, number 1 of 2:\nrank 3: RANK=3 "
+                             "LOCAL_RANK=0 WORLD_SIZE=5 LOCAL_WORLD_SIZE=2 "));
+  CHECK(second.out.find("\nrank 4: RANK=4 LOCAL_RANK=1 ") != std::string::npos);
+  CHECK(count_of(second.out, " MASTER_ADDR=node0 ") == 2);
   // What cannot be started says so behind the values.
   const auto later = launch({"--dry_run", "--zero_stage", "1", kProbe});
   CHECK(later.exit_code == 2);
