@@ -57,6 +57,8 @@ constexpr Option kOptions[] = {
     {"hostfile deepspeed_hostfile mpirun_hostfile", Kind::text, Section::hosts, "FILE", "", "",
      "hosts to start the job on, through ssh; lines HOST slots=N",
      "hostfile deepspeed_config.deepspeed_hostfile mpirun_config.mpirun_hostfile"},
+    {"ssh", Kind::text, Section::hosts, "COMMAND", "", "",
+     "what --hostfile uses in the place of: ssh -o BatchMode=yes", ""},
 
     // watch
     {"max_restarts", Kind::integer, Section::watch, "N", "0..1000000", "0",
