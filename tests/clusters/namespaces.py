@@ -408,3 +408,19 @@ def no_such_host(context):
     for program in programs:
         check(program.code != 0 and "no-such-host.invalid" in program.err, "not said", program)
     return first_words(programs)
+
+
+@suite.case("launcher test passes on two hosts, each with its own launcher")
+def self_test(context):
+    launchers = Launchers(context, 2)
+    for node in range(2):
+        command = [*context.hosts.on(node + 1), context.launcher, "test", "--nnodes", "2",
+                   "--node_rank", str(node), "--rdzv_endpoint", launchers.endpoint, "-n", "2",
+                   "--check_limit", "60"]
+        launchers.programs[node] = Program(command, env={"WEFT_TOKEN_FILE": launchers.token},
+                                           title=f"launcher test on node {node}")
+    programs = launchers.finish()
+    for program in programs:
+        check(program.code == 0, f"exit code {program.code}", program)
+        check("4 ranks, 2 of them on this host" in program.out, "not four ranks", program)
+    return programs[0].out.splitlines()[-1]

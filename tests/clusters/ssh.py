@@ -121,3 +121,14 @@ def unreachable(context):
     check(program.code not in (0, 137), f"exit code {program.code}", program)
     check("n9.invalid" in program.err, "the host is not named", program)
     return program.err.splitlines()[0]
+
+
+@suite.case("launcher test --hostfile passes on two hosts")
+def self_test(context):
+    program = Program([*context.hosts.on(1), context.launcher, "test", "--hostfile",
+                       hostfile(context, "n1 slots=2\nn2 slots=2\n"), "--check_limit", "60"],
+                      title="launcher test --hostfile", env={"WEFT_SSH": context.ssh})
+    program.finish(120)
+    check(program.code == 0, f"exit code {program.code}", program)
+    check("4 ranks" in program.out, "not four ranks", program)
+    return program.out.splitlines()[-1]
