@@ -29,8 +29,9 @@ std::string show_file(const ConfigFile& file) {
   std::vector<Row> rows;
   for (const Setting& setting : file.settings) {
     std::string key = setting.spelling;
+    const bool top_level = setting.origin.ends_with(":1");  // begins in the first column
     for (const std::string& full : keys_of(*setting.option))
-      if (full.ends_with("." + key) || full.ends_with("_" + key)) key = full;
+      if (!top_level && (full.ends_with("." + key) || full.ends_with("_" + key))) key = full;
     rows.push_back({key, setting.value, setting.origin});
   }
   return table(rows);

@@ -178,6 +178,7 @@ TEST_CASE("launcher test: mistakes on the command line are refused") {
   refuses("self_test_program", {"-n", "2", "./model"});
   refuses("self_test_no_check", {"--check", "all_redcue"});
   refuses("self_test_break", {"--break", "barrier=slow"});
+  refuses("self_test_dry_run", {"--dry-run"});
   refuses("self_test_limit", {"--check_limit", "0"});
   refuses("self_test_value_missing", {"--check"});
   refuses("self_test_unknown_option", {"--nproc", "2"});

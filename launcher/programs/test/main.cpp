@@ -148,6 +148,8 @@ void complete(DriverOptions& driver) {
              line.command.front());
   const launcher::LaunchOptions options = launcher::resolve_all(line, false);
   launcher::refuse_unsupported(options);
+  WEFT_CHECK(ArgumentError, !options.dry_run,
+             "launcher test: nothing is tested by a dry run; launcher launch --dry_run shows one");
   const auto add = [&](const char* name, const std::string& value) {
     if (options.setting(name).layer == launcher::Layer::flag) return;
     driver.launch.insert(driver.launch.end(), {std::string("--") + name, value});
