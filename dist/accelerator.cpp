@@ -13,6 +13,7 @@
 #include <weft/core/ops.hpp>
 #include <weft/dist/parallel/reducer.hpp>
 #include <weft/dist/stop.hpp>
+#include <weft/dist/store/place.hpp>
 #include <weft/nn/data/data_loader.hpp>
 #include <weft/nn/module.hpp>
 #include <weft/nn/optim/clip.hpp>
@@ -322,9 +323,9 @@ const dist::Group& Accelerator::group() const { return state_->group; }
 bool Accelerator::sync_gradients() const { return state_->sync; }
 
 int Accelerator::local_process_index() const {
-  // A group given by the caller lies in one host; its ranks are local ones.
+  // Of a group given by the caller no more is known than its ranks.
   if (state_->options.group) return process_index();
-  return static_cast<int>(env::get_int("LOCAL_RANK", 0, 1 << 20).value_or(process_index()));
+  return dist::place_from_environment().local_rank;
 }
 
 void Accelerator::wait_for_everyone() const { state_->group.barrier(); }

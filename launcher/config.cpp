@@ -385,6 +385,11 @@ LaunchOptions resolve_all(const CommandLine& line, bool needs_command) {
   const auto file = find_config(line);
   LaunchOptions options =
       resolve(line, file ? file->settings : std::vector<Setting>(), needs_command);
+  std::string idle;
+  for (const GivenFlag& given : line.flags)
+    if (given.option->section == Section::idle) idle += (idle.empty() ? "" : ", ") + given.spelling;
+  if (!idle.empty())
+    options.warnings.push_back("launcher: options without a meaning here: " + idle);
   if (!file) return options;
   options.config_file = file->path;
   if (const std::string text = ignored_text(*file); !text.empty())

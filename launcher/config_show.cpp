@@ -29,8 +29,9 @@ std::string show_file(const ConfigFile& file) {
   std::vector<Row> rows;
   for (const Setting& setting : file.settings) {
     std::string key = setting.spelling;
+    const bool top_level = setting.origin.ends_with(":1");  // begins in the first column
     for (const std::string& full : keys_of(*setting.option))
-      if (full.ends_with("." + key) || full.ends_with("_" + key)) key = full;
+      if (!top_level && (full.ends_with("." + key) || full.ends_with("_" + key))) key = full;
     rows.push_back({key, setting.value, setting.origin});
   }
   return table(rows);
@@ -42,7 +43,8 @@ std::string show_resolved(const LaunchOptions& options) {
     const Option& option = *setting.option;
     const bool given = setting.layer != Layer::initial;
     const bool remote = option.later != nullptr && option.section != Section::training;
-    if (!given && (remote || option.kind == Kind::variable)) continue;
+    if (!given && (remote || option.section == Section::idle || option.kind == Kind::variable))
+      continue;
     if (name_of(option) == "dry_run" || name_of(option) == "config_file") continue;
     rows.push_back({name_of(option), setting.value.empty() ? "-" : setting.value, setting.origin});
   }

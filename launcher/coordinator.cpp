@@ -22,6 +22,14 @@ constexpr double kFarewellTime = 5;  // seconds for the others to hear of the en
 
 }  // namespace
 
+std::string line_of(const Cause& cause, const std::string& own) {
+  const bool elsewhere = !cause.host.empty() && cause.id != own;
+  std::string text = cause.text;
+  // What is said of a rank stands alone, so that it reads the same on every host.
+  if (!text.starts_with("rank ") && !text.starts_with("launcher: ")) text = "launcher: " + text;
+  return elsewhere ? fmt::format("{} on {}", text, cause.host) : text;
+}
+
 Coordinator::Coordinator(CoordinatorOptions options)
     : options_(std::move(options)), membership_(options_.membership, Clock::now()) {
   listen();
@@ -93,6 +101,10 @@ void Coordinator::post(Event event) {
   changed_.notify_all();
 }
 
+void Coordinator::abort(const Cause& cause) {
+  post({.fields = {"abort", cause.text, std::to_string(cause.code)}});
+}
+
 std::vector<std::string> Coordinator::reports() {
   const std::lock_guard lock(mutex_);
   std::vector<std::string> lines = reports_;
@@ -135,6 +147,8 @@ void Coordinator::take(const Event& event) {
 /// business here; it is passed over.
 Membership::Actions Coordinator::on_message(const Event& event, TimePoint now) {
   const Fields& fields = event.fields;
+  if (event.id.empty())
+    return membership_.abort({.text = fields.at(1), .code = to_int(fields.at(2)).value_or(1)}, now);
   if (auto hello = parse_hello(fields)) {
     hello->id = event.id;
     hello->address = event.peer.substr(0, event.peer.rfind(':'));
@@ -162,7 +176,9 @@ Membership::Actions Coordinator::on_message(const Event& event, TimePoint now) {
 }
 
 void Coordinator::carry_out(const Membership::Actions& actions) {
-  for (const Action& action : actions) switch (action.kind) {
+  for (const Action& action : actions) {
+    if (options_.on_action) options_.on_action(action);
+    switch (action.kind) {
       case Action::Kind::refuse:
         send(action.id, {"refuse", action.cause.text});
         sent_.erase(action.id);
@@ -183,6 +199,7 @@ void Coordinator::carry_out(const Membership::Actions& actions) {
         break;
       }
     }
+  }
 }
 
 /// The keys of the attempt before are gone before anybody of the new one can look for them.

@@ -4,6 +4,7 @@
 
 #include <condition_variable>
 #include <deque>
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -23,7 +24,12 @@ struct CoordinatorOptions {
   std::vector<int> ports = {0};       ///< the first one that is free is taken
   std::string token = {};
   std::string job_id = {};
+  /// (optional) told, on a thread of the coordinator's, of all that is decided
+  std::function<void(const Action&)> on_action = nullptr;
 };
+
+/// The line about a cause on the launcher `own`.
+std::string line_of(const Cause& cause, const std::string& own);
 
 class Coordinator {
  public:
@@ -35,6 +41,9 @@ class Coordinator {
   Coordinator& operator=(const Coordinator&) = delete;
 
   int port() const noexcept { return server_->port(); }
+
+  /// Ends the job, whatever state it is in.
+  void abort(const Cause& cause);
 
   /// Lines about connections that the store dropped, for the end of the output.
   std::vector<std::string> reports();

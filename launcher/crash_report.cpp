@@ -204,6 +204,7 @@ std::vector<std::string> crash_lines(const CrashSlot& slot, pid_t pid) {
   if (signal != 0) {
     lines.push_back(cause(slot, signal));
     for (std::string& line : stack_lines(slot, signal)) lines.push_back(std::move(line));
+    if (slot.frames.load() == 0) lines.push_back("  its stack cannot be read");
   }
   for (std::string& line : collective_lines(slot)) lines.push_back(std::move(line));
   if (slot.has_exception.load() != 0) {

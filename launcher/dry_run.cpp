@@ -32,7 +32,7 @@ std::string quoted(const std::string& word) {
 std::string shown_variable(const std::string& entry) {
   const std::string name = entry.substr(0, entry.find('='));
   if (name == "WEFT_TOKEN") return {};
-  for (const char* unknown : {"MASTER_PORT", "WEFT_STORE", "WEFT_JOB_ID"})
+  for (const char* unknown : {"MASTER_PORT", "WEFT_STORE", "WEFT_JOB_ID", "WEFT_LAUNCHER_ID"})
     if (name == unknown) return name + "=<at start>";
   return quoted(entry);
 }
@@ -55,18 +55,25 @@ std::string dry_run_text(const LaunchOptions& options) {
   for (const std::string& word : options.command) command += " " + quoted(word);
   std::string text = fmt::format("{} {} {}:\n", options.ranks,
                                  options.ranks == 1 ? "rank" : "ranks", hosts_text(options));
-  const int share = std::max(1, allowed_cpus() / options.ranks);
+  const int threads = std::max(1, allowed_cpus() / options.ranks);
   const std::vector<Cpu> cpus = options.bind == Bind::none ? std::vector<Cpu>() : topology();
   std::vector<std::string> base;  // what is set here already goes before the rank's share
-  if (const auto threads = env::get("WEFT_NUM_THREADS"))
-    base.push_back("WEFT_NUM_THREADS=" + *threads);
+  if (const auto set = env::get("WEFT_NUM_THREADS")) base.push_back("WEFT_NUM_THREADS=" + *set);
   JobIdentity job;
+  job.nodes = options.hostfile.empty() ? options.nnodes_max : 1;
+  job.node_rank = options.node_rank.value_or(0);
+  for (int node = 0; node < job.nodes; ++node) {
+    const int share =
+        options.total_ranks ? share_of(*options.total_ranks, job.nodes, node) : options.ranks;
+    if (node < job.node_rank) job.first_rank += share;
+    job.total_ranks += share;
+  }
   job.host = options.rdzv_endpoint && !options.rdzv_endpoint->host.empty()
                  ? options.rdzv_endpoint->host
                  : "127.0.0.1";
   for (int rank = 0; rank < options.ranks; ++rank) {
-    const Placement placement = place(options.bind, cpus, rank, options.ranks, share);
-    text += fmt::format("rank {}:", rank);
+    const Placement placement = place(options.bind, cpus, rank, options.ranks, threads);
+    text += fmt::format("rank {}:", job.first_rank + rank);
     for (const std::string& entry : rank_environment(base, options, job, rank, placement.threads))
       if (const std::string shown = shown_variable(entry); !shown.empty()) text += " " + shown;
     text += command;

@@ -55,7 +55,7 @@ void append_line(std::string& text, const Option& option) {
 
 bool of_later_version(Section section) {
   return section == Section::zero || section == Section::fsdp || section == Section::parallel ||
-         section == Section::megatron || section == Section::fp8;
+         section == Section::megatron || section == Section::fp8 || section == Section::idle;
 }
 
 std::string joined(const std::vector<std::string>& words, const char* before) {

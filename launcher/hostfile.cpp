@@ -32,7 +32,7 @@ struct Line {
   size_t number;
 
   [[noreturn]] void wrong(size_t column, const std::string& what) const {
-    throw LaunchError(kExitUsage, fmt::format("{}:{}:{}: {}", file, number, column + 1, what));
+    throw ConfigError(fmt::format("{}:{}:{}: {}", file, number, column + 1, what));
   }
 };
 
@@ -132,8 +132,8 @@ std::vector<HostEntry> parse_hostfile(std::string_view text, std::string_view fi
   std::map<std::string, size_t> lines;  // where each host stands
   Line line{file, {}, 0};
   if (text.size() > kMaxHostfile)
-    throw LaunchError(kExitUsage, fmt::format("{}: {} bytes; a hostfile has at most {}", file,
-                                              text.size(), kMaxHostfile));
+    throw ConfigError(fmt::format("{}:1:1: {} bytes; a hostfile has at most {}", file, text.size(),
+                                  kMaxHostfile));
   for (size_t start = 0; start < text.size();) {
     const size_t end = std::min(text.find('\n', start), text.size());
     line.text = text.substr(start, end - start);
@@ -152,8 +152,7 @@ std::vector<HostEntry> parse_hostfile(std::string_view text, std::string_view fi
     entries.push_back(std::move(entry));
   }
   if (entries.empty())
-    throw LaunchError(kExitUsage,
-                      fmt::format("{}:{}:1: no host; write one per line, such as: node1 slots=2",
+    throw ConfigError(fmt::format("{}:{}:1: no host; write one per line, such as: node1 slots=2",
                                   file, line.number + 1));
   return entries;
 }

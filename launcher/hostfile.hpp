@@ -19,7 +19,7 @@ struct HostEntry {
 
 /// The hosts of a hostfile's `text`, in order. A line is `HOST`, `HOST slots=N` or `HOST:N`; an
 /// IPv6 address stands in brackets where `:N` follows; `#` starts a comment, empty lines are
-/// skipped. Throws LaunchError (exit code 2), as `FILE:LINE:COLUMN: …` with `file` for FILE, for a
+/// skipped. Throws ConfigError (exit code 2), as `FILE:LINE:COLUMN: …` with `file` for FILE, for a
 /// malformed line, a host that stands twice, a file without hosts or above the limits.
 std::vector<HostEntry> parse_hostfile(std::string_view text, std::string_view file);
 

@@ -412,7 +412,7 @@ void Job::on_outside() {
   if (asked && end->own) return say_first_failure();
   first_failed_ = -1;
   elsewhere_ = true;
-  say(end->line);
+  if (!options_.told) say(end->line);
   if (!asked) return stop(end->exit_code, SIGTERM);
   exit_code_ = end->exit_code;
 }

@@ -44,6 +44,7 @@ struct JobOptions {
   std::string launcher_id = {};                        ///< their WEFT_LAUNCHER_ID
   OutputOptions output = {};
   bool quiet = false;  ///< nothing is said of consequences
+  bool told = false;   ///< the first line is said by the launcher that started this one
   bool debug = false;  ///< each rank's place is said at the end
   std::optional<double> time_limit;
   std::optional<TimePoint> time_limit_from = {};  ///< when it began; none: with this attempt

@@ -49,7 +49,7 @@ bool Job::follows_elsewhere(int failed, int cause) const {
 }
 
 void Job::say_first_failure() {
-  say(failure_line_);
+  if (!options_.told || first_failed_ < 0) say(failure_line_);
   if (options_.on_first_line) options_.on_first_line(failure_line_);
   if (first_failed_ < 0) return;
   const Ending& ending = *members_[static_cast<size_t>(first_failed_)].ending;

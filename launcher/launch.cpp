@@ -20,9 +20,11 @@
 #include <weft/launcher/affinity.hpp>
 #include <weft/launcher/cpus.hpp>
 #include <weft/launcher/error.hpp>
+#include <weft/launcher/hosts.hpp>
 #include <weft/launcher/job.hpp>
 #include <weft/launcher/node.hpp>
 #include <weft/launcher/program.hpp>
+#include <weft/launcher/scheduler.hpp>
 
 namespace weft::inline v0::launcher {
 
@@ -232,8 +234,11 @@ class LocalLaunch {
 
 }  // namespace
 
-int launch(const LaunchOptions& options) {
-  if (options.nnodes_max > 1) return launch_node(options);
+int launch(const LaunchOptions& given) {
+  if (const auto command = srun_command(given, own_command())) become_srun(*command);
+  const LaunchOptions options = under_scheduler(given);
+  if (!options.hostfile.empty()) return launch_over_ssh(options);
+  if (options.nnodes_max > 1 || options.controlled) return launch_node(options);
   return LocalLaunch(options).run();
 }
 

@@ -16,6 +16,7 @@
 #include <weft/launcher/dry_run.hpp>
 #include <weft/launcher/error.hpp>
 #include <weft/launcher/help.hpp>
+#include <weft/launcher/hosts.hpp>
 #include <weft/launcher/launch.hpp>
 #include <weft/launcher/options.hpp>
 
@@ -41,6 +42,14 @@ int run_launch(const std::vector<std::string>& arguments) {
     for (const std::string& warning : options.warnings)
       std::fprintf(stderr, "%s\n", warning.c_str());
   return code;
+}
+
+/// Started through ssh by the launcher of another host, which tells the rest.
+int run_remote() {
+  const Orders orders = take_orders();
+  LaunchOptions options = resolve(parse_command_line(orders.arguments));
+  options.controlled = true;
+  return launch(options);
 }
 
 int run_command(const std::string& name, const std::vector<std::string>& arguments) {
@@ -72,6 +81,7 @@ int run(std::vector<std::string> arguments) {
   if (first.empty() || first[0] == '-' || first.find('/') != std::string::npos)
     return run_launch(arguments);
   arguments.erase(arguments.begin());
+  if (first == "remote") return run_remote();
   if (first == "launch") return run_launch(arguments);
   if (first == "help") return run_help(arguments);
   return run_command(first, arguments);

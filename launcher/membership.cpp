@@ -173,14 +173,19 @@ Membership::Actions Membership::stop(const std::string& id, Cause cause, TimePoi
   if (found == nodes_.end() || state_ == State::finished) return out;
   cause.id = id;
   cause.host = found->second.hello.host;
+  return abort(std::move(cause), now);
+}
+
+Membership::Actions Membership::abort(Cause cause, TimePoint now) {
+  Actions out;
+  if (state_ == State::finished) return out;
   final_ = true;
-  if (state_ == State::gathering) {
+  if (state_ == State::gathering)
     finish(std::move(cause), out, now);
-  } else if (state_ == State::running) {
+  else if (state_ == State::running)
     begin_stop(std::move(cause), out);
-  } else {
-    if (cause_->code == 0) cause_->code = cause.code;  // it ended for a newcomer, no failure
-  }
+  else if (cause_->code == 0)
+    cause_->code = cause.code;  // it ended for a newcomer, which is no failure
   return out;
 }
 

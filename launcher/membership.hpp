@@ -92,6 +92,8 @@ class Membership {
   Actions gone(const std::string& id, const std::string& reason, TimePoint now);
   /// Somebody ended the job there (a signal, the time limit): no further attempt.
   Actions stop(const std::string& id, Cause cause, TimePoint now);
+  /// The job ends for a reason beyond its launchers: no further attempt.
+  Actions abort(Cause cause, TimePoint now);
   /// Does what is due.
   Actions tick(TimePoint now);
 

@@ -1,6 +1,8 @@
 #include <weft/launcher/node.hpp>
 
+#include <fcntl.h>
 #include <poll.h>
+#include <sys/epoll.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
 
@@ -37,15 +39,6 @@ constexpr const char* kToLauncher = " to the launcher";
 
 void say(const std::string& line) { std::fprintf(stderr, "%s\n", line.c_str()); }
 
-/// The line about a cause on this launcher, `own` its id.
-std::string line_of(const Cause& cause, const std::string& own) {
-  const bool elsewhere = !cause.host.empty() && cause.id != own;
-  std::string text = cause.text;
-  // What is said of a rank stands alone, so that it reads the same on every host.
-  if (!text.starts_with("rank ") && !text.starts_with("launcher: ")) text = "launcher: " + text;
-  return elsewhere ? fmt::format("{} on {}", text, cause.host) : text;
-}
-
 Endpoint find_endpoint(const LaunchOptions& options) {
   Endpoint endpoint = options.rdzv_endpoint.value_or(Endpoint{});
   if (endpoint.host.empty()) endpoint.host = env::get("MASTER_ADDR").value_or("");
@@ -78,6 +71,7 @@ class Node {
               .nodes = nodes_text(),
               .node_rank = options.node_rank,
               .ranks = options.ranks};
+    if (options.controlled) take_control_line();
     if (options.time_limit) deadline_ = deadline_after(*options.time_limit);
   }
 
@@ -111,7 +105,7 @@ class Node {
   /// Node 0, or whoever may be it, hosts the store where the endpoint is this host's and free. If
   /// another launcher has it, that one decides what is to be done with this one.
   void try_to_coordinate() {
-    if (options_.node_rank.value_or(0) != 0) return;
+    if (options_.node_rank.value_or(0) != 0 || options_.controlled) return;
     if (!dist::detail::is_this_host(endpoint_.host)) {
       if (options_.node_rank)
         say(
@@ -139,14 +133,31 @@ class Node {
     }
   }
 
+  /// A launcher that another one has started: standard input is the line to that one, whose end is
+  /// the job's here, and no rank's input.
+  void take_control_line() {
+    control_ = Fd(::fcntl(0, F_DUPFD_CLOEXEC, 3));
+    const Fd null(::open("/dev/null", O_RDONLY | O_CLOEXEC));
+    if (!control_ || !null || ::dup2(null.get(), 0) != 0)
+      weft::detail::fail<IoError>("launcher: /dev/null: {}", std::strerror(errno));
+  }
+
+  /// Whether the launcher that started this one, or the way to it, is gone.
+  bool cut_off() const {
+    pollfd end{control_.get(), POLLIN, 0};
+    return control_ && ::poll(&end, 1, 0) > 0;
+  }
+
   void step() {
-    pollfd ends[2] = {{signals_.get(), POLLIN, 0}, {link_->fd(), POLLIN, 0}};
+    pollfd ends[3] = {
+        {signals_.get(), POLLIN, 0}, {link_->fd(), POLLIN, 0}, {control_.get(), POLLIN, 0}};
     const int wait = deadline_ ? poll_timeout(*deadline_) : -1;
-    if (::poll(ends, 2, wait) < 0 && errno != EINTR)
+    if (::poll(ends, 3, wait) < 0 && errno != EINTR)
       weft::detail::fail<IoError>("launcher: poll: {}", std::strerror(errno));
     if (ends[0].revents != 0) on_signals();
     if (ends[1].revents != 0)
       if (const auto event = link_->take()) on_event(*event);
+    if (cut_off() && !exit_code_) exit_code_ = kExitLost;  // it knows why, if it still is
     if (deadline_ && !exit_code_ && Clock::now() >= *deadline_) on_deadline();
   }
 
@@ -187,18 +198,23 @@ class Node {
 
   void on_event(const LinkEvent& event) {
     switch (event.kind) {
-      case LinkEvent::Kind::notice: return say("launcher: " + event.text);
+      case LinkEvent::Kind::notice:
+        if (!options_.controlled) say("launcher: " + event.text);
+        return;
       case LinkEvent::Kind::refused:
         say("launcher: " + event.text);
         exit_code_ = kExitUsage;
         return;
       case LinkEvent::Kind::start: return run_attempt(event.assignment);
       case LinkEvent::Kind::stop:  // the ranks have all ended here
-        if (!std::exchange(told_, true)) say(line_of(event.cause, hello_.id));
+        if (!std::exchange(told_, true) && !options_.controlled)
+          say(line_of(event.cause, hello_.id));
         return;
       case LinkEvent::Kind::finish:
-        if (!told_ && !event.cause.text.empty()) say(line_of(event.cause, hello_.id));
-        for (const std::string& line : event.lines) say("launcher: " + line);
+        if (!told_ && !options_.controlled && !event.cause.text.empty())
+          say(line_of(event.cause, hello_.id));
+        if (!options_.controlled)
+          for (const std::string& line : event.lines) say("launcher: " + line);
         exit_code_ = event.cause.code;
         return;
       case LinkEvent::Kind::lost:
@@ -224,7 +240,7 @@ class Node {
                     .nodes = assignment.nodes,
                     .first_rank = assignment.node.first_rank,
                     .total_ranks = assignment.ranks};
-    if (job.attempt > 0)
+    if (job.attempt > 0 && (!options_.controlled || job.node_rank == 0))
       say(fmt::format("launcher: starting again, attempt {}: {} ranks on {} hosts", job.attempt,
                       job.total_ranks, job.nodes));
     told_ = false;
@@ -244,7 +260,9 @@ class Node {
     attempt.on_end = [&](int rank, const std::string& text) {
       link_->send({"ended", number, std::to_string(rank), text});
     };
-    attempt.outside_fd = link_->fd();
+    Fd both;
+    attempt.outside_fd = control_ ? watch_both(both) : link_->fd();
+    attempt.told = options_.controlled;
     attempt.outside = [this] { return on_outside(); };
     Job(std::move(attempt)).run();
     if (exit_code_) return;
@@ -252,8 +270,25 @@ class Node {
     if (ending_) deadline_ = deadline_after(kEnding);
   }
 
+  /// One descriptor for the line to node 0 and that to the launcher which started this one.
+  int watch_both(Fd& both) const {
+    both = Fd(::epoll_create1(EPOLL_CLOEXEC));
+    for (const int fd : {link_->fd(), control_.get()}) {
+      epoll_event event{};
+      event.events = EPOLLIN;
+      if (!both || ::epoll_ctl(both.get(), EPOLL_CTL_ADD, fd, &event) != 0)
+        weft::detail::fail<IoError>("launcher: epoll: {}", std::strerror(errno));
+    }
+    return both.get();
+  }
+
   /// What the line brings while ranks run.
   std::optional<OutsideEnd> on_outside() {
+    if (cut_off()) {
+      exit_code_ = kExitLost;
+      control_.reset();
+      return OutsideEnd{"launcher: the launcher that started this one is gone", kExitLost};
+    }
     const auto event = link_->take();
     if (!event) return std::nullopt;
     switch (event->kind) {
@@ -277,7 +312,7 @@ class Node {
   NodeHello hello_;
   std::string token_, bound_, busy_;
   std::vector<int> ports_;
-  Fd signals_;
+  Fd signals_, control_;
   std::optional<Coordinator> coordinator_;
   std::optional<NodeLink> link_;
   TimePoint begin_ = Clock::now();

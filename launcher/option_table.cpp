@@ -18,7 +18,8 @@ constexpr const char* kFp8 = "8-bit precision";
 constexpr Option kOptions[] = {
     // processes
     {"nproc_per_node n", Kind::ranks, Section::processes, "N", "", "1",
-     "ranks on this host; auto: as many as GPUs, or as cores"},
+     "ranks on this host; auto: as many as GPUs, or as cores", nullptr,
+     "WEFT_NPROC_PER_NODE PET_NPROC_PER_NODE"},
     {"num_processes", Kind::ranks, Section::processes, "N", "", "",
      "ranks over all hosts; on one host the same as -n"},
     {"num_cpu_threads_per_process", Kind::integer, Section::processes, "N", "1..1048576", "a share",
@@ -35,31 +36,37 @@ constexpr Option kOptions[] = {
 
     // hosts
     {"nnodes num_machines", Kind::nodes, Section::hosts, "N[:MAX]", "", "1",
-     "hosts; MIN:MAX lets the job go on with fewer", "nnodes num_machines"},
+     "hosts; MIN:MAX lets the job go on with fewer", "nnodes num_machines", "WEFT_NNODES PET_NNODES"},
     {"node_rank machine_rank", Kind::integer, Section::hosts, "N", "0..65535", "",
-     "this host's number", "node_rank machine_rank"},
+     "this host's number", "node_rank machine_rank", "WEFT_NODE_RANK PET_NODE_RANK"},
     {"rdzv_endpoint", Kind::endpoint, Section::hosts, "HOST[:PORT]", "", "",
-     "where the hosts meet: an address of host 0"},
+     "where the hosts meet: an address of host 0", nullptr,
+     "WEFT_RDZV_ENDPOINT PET_RDZV_ENDPOINT"},
     {"main_process_ip master_addr", Kind::text, Section::hosts, "HOST", "", "",
-     "the host of --rdzv_endpoint", "main_process_ip master_addr"},
+     "the host of --rdzv_endpoint", "main_process_ip master_addr", "WEFT_MAIN_PROCESS_IP PET_MASTER_ADDR"},
     {"main_process_port master_port", Kind::integer, Section::hosts, "PORT", "0..65535", "",
-     "the port of --rdzv_endpoint; 0: any that is free", "main_process_port master_port"},
+     "the port of --rdzv_endpoint; 0: any that is free", "main_process_port master_port",
+     "WEFT_MAIN_PROCESS_PORT PET_MASTER_PORT"},
     {"rdzv_id", Kind::text, Section::hosts, "NAME", "", "",
-     "name of the job, the same on all hosts"},
+     "name of the job, the same on all hosts", nullptr, "WEFT_RDZV_ID PET_RDZV_ID"},
     {"rdzv_backend", Kind::choice, Section::hosts, "NAME", "static|c10d", "static",
-     "both mean weft's own store"},
+     "both mean weft's own store", nullptr, "WEFT_RDZV_BACKEND PET_RDZV_BACKEND"},
     {"standalone", Kind::flag, Section::hosts, "", "", "false",
-     "one host, whatever the environment or a file says of others"},
+     "one host, whatever the environment or a file says of others", nullptr,
+     "WEFT_STANDALONE PET_STANDALONE"},
     {"hostfile deepspeed_hostfile mpirun_hostfile", Kind::text, Section::hosts, "FILE", "", "",
      "hosts to start the job on, through ssh; lines HOST slots=N",
      "hostfile deepspeed_config.deepspeed_hostfile mpirun_config.mpirun_hostfile"},
+    {"ssh", Kind::text, Section::hosts, "COMMAND", "", "",
+     "what --hostfile uses in the place of: ssh -o BatchMode=yes", ""},
 
     // watch
     {"max_restarts", Kind::integer, Section::watch, "N", "0..1000000", "0",
-     "how often the job starts anew after a failure"},
+     "how often the job starts anew after a failure", nullptr,
+     "WEFT_MAX_RESTARTS PET_MAX_RESTARTS"},
     {"time_limit", Kind::seconds, Section::watch, "SECONDS", "", "",
      "stop the job after this time; exit code 124"},
-    {"grace", Kind::period, Section::watch, "SECONDS", "", "10",
+    {"grace shutdown_timeout", Kind::period, Section::watch, "SECONDS", "", "10",
      "from asking the ranks to end to killing them"},
     {"collective_timeout", Kind::integer, Section::watch, "SECONDS", "1..2147483647", "600",
      "how long a collective may wait for a rank"},
@@ -72,15 +79,17 @@ constexpr Option kOptions[] = {
 
     // output
     {"log_dir", Kind::text, Section::output, "FOLDER", "", "",
-     "keep the ranks' output in files of this folder"},
+     "keep the ranks' output in files of this folder", nullptr, "WEFT_LOG_DIR PET_LOG_DIR"},
     {"redirects r", Kind::mask, Section::output, "MASK", "", "0",
-     "to files alone: 1 stdout, 2 stderr, 3 both; by rank: 0:1,1:2"},
+     "to files alone: 1 stdout, 2 stderr, 3 both; by rank: 0:1,1:2", nullptr,
+     "WEFT_REDIRECTS PET_REDIRECTS"},
     {"tee t", Kind::mask, Section::output, "MASK", "", "0",
-     "to files and to the console, masks as before"},
+     "to files and to the console, masks as before", nullptr, "WEFT_TEE PET_TEE"},
     {"log_line_prefix_template", Kind::text, Section::output, "TEXT", "", "[${rank}] ",
      "before each line"},
     {"local_ranks_filter", Kind::integers, Section::output, "A,B", "0..65535", "",
-     "show the output of these ranks of each host alone"},
+     "show the output of these ranks of each host alone", nullptr,
+     "WEFT_LOCAL_RANKS_FILTER PET_LOCAL_RANKS_FILTER"},
     {"color", Kind::choice, Section::output, "WHEN", "auto|always|never", "auto",
      "colour the prefixes; auto: on a terminal"},
     {"quiet q", Kind::flag, Section::output, "", "", "false",
@@ -339,6 +348,24 @@ constexpr Option kOptions[] = {
      "the configuration to use; none: none at all", ""},
     {"dry_run", Kind::flag, Section::general, "", "", "false",
      "print what would run and where each value comes from", "", ""},
+
+    // idle
+    {"no_python", Kind::flag, Section::idle, "", "", "", "programs are always run as they are", "", ""},
+    {"same_network", Kind::flag, Section::idle, "", "", "", "any network will do", "", ""},
+    {"monitor_interval", Kind::text, Section::idle, "SECONDS", "", "", "ranks are watched without polling", "", ""},
+    {"role", Kind::text, Section::idle, "NAME", "", "", "ranks have no roles", "", ""},
+    {"rdzv_conf", Kind::text, Section::idle, "A=B", "", "", "the store needs none of it", "", ""},
+    {"main_training_function", Kind::text, Section::idle, "NAME", "", "", "a program has its own start", "", ""},
+    {"downcast_bf16", Kind::flag, Section::idle, "", "", "", "a matter of TPUs", "", ""},
+    {"dynamo_backend", Kind::text, Section::idle, "NAME", "", "", "programs are compiled already", "", ""},
+    {"dynamo_mode", Kind::text, Section::idle, "NAME", "", "", "the same", "", ""},
+    {"dynamo_use_fullgraph", Kind::flag, Section::idle, "", "", "", "the same", "", ""},
+    {"dynamo_use_dynamic", Kind::flag, Section::idle, "", "", "", "the same", "", ""},
+    {"dynamo_use_regional_compilation", Kind::flag, Section::idle, "", "", "", "the same", "", ""},
+    {"fp8_backend", Kind::text, Section::idle, "NAME", "", "", "there is one", "", ""},
+    {"fp8_opt_level", Kind::text, Section::idle, "NAME", "", "", "the same", "", ""},
+    {"deepspeed_multinode_launcher", Kind::text, Section::idle, "NAME", "", "", "ssh, or what starts the launchers", "", ""},
+    {"start_method", Kind::text, Section::idle, "NAME", "", "", "ranks are programs", "", ""},
 };
 // clang-format on
 
@@ -364,6 +391,7 @@ const char* title_of(Section section) {
     case Section::megatron: return "Parallelism after Megatron-LM (in a later version)";
     case Section::fp8: return "8-bit precision (in a later version)";
     case Section::general: return "General";
+    case Section::idle: return "Without a meaning here, taken for the sake of scripts";
   }
   return "";
 }

@@ -19,7 +19,8 @@ enum class Section {
   parallel,
   megatron,
   fp8,
-  general
+  general,
+  idle  ///< of Accelerate or torchrun, without a meaning here
 };
 
 enum class Kind {

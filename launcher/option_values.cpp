@@ -119,7 +119,9 @@ double read_seconds(const Setting& setting) {
 }
 
 std::optional<int> read_ranks(const Setting& setting) {
-  if (setting.value == "auto") return std::nullopt;
+  if (setting.value == "auto" || setting.value == "cpu") return std::nullopt;
+  if (setting.value == "gpu")
+    refuse(setting, "this version computes on CPUs alone; give auto or a number");
   const auto count = number<int>(setting.value);
   if (!count || *count < 1)
     refuse(setting, "the number of ranks is a whole number of 1 or more, or auto");

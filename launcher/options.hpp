@@ -90,6 +90,7 @@ struct LaunchOptions {
   std::optional<int> threads_per_process = {};
   bool cpu = false;                              ///< no GPU is used, even where there is one
   std::optional<std::vector<int>> gpu_ids = {};  ///< none: all
+  bool controlled = false;  ///< started on this host by the launcher of another one
   bool dry_run = false, quiet = false, debug = false, stats = false;
   std::string config_file = {};  ///< that was read; empty: none
 

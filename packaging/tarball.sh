@@ -11,7 +11,9 @@ say() { printf 'tarball.sh: %s\n' "$*" >&2; }
 [ -f "$build/packaging/facts.sh" ] || { say "$build is no build folder; run ./quickstart first"; exit 2; }
 [ -d "$output" ] || { say "$output is no folder"; exit 2; }
 
-. "$build/packaging/facts.sh"  # version and prefix of the build
+version='' prefix=''
+# shellcheck source=/dev/null
+. "$build/packaging/facts.sh"  # sets both
 
 name=weft-$version-$(uname -m)
 work=$(mktemp -d)

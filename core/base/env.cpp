@@ -69,6 +69,12 @@ constexpr Variable kVariables[] = {
     {"SLURM_STEP_NODELIST", "set by SLURM: hosts of the step; else SLURM_JOB_NODELIST"},
     {"NO_COLOR", "set: the launcher colours nothing unless it is told to (--color always)"},
     {"TERM", "kind of terminal; on a dumb one the launcher colours nothing"},
+    {"SLURM_JOB_NUM_NODES", "set by SLURM: hosts of the allocation; also SLURM_NNODES"},
+    {"SLURM_NNODES", "set by SLURM: hosts of the step or the allocation"},
+    {"SLURM_NTASKS_PER_NODE", "set by SLURM: ranks that were asked for on each host"},
+    {"SLURM_TASKS_PER_NODE", "set by SLURM: ranks on each host"},
+    {"SLURM_JOB_NODELIST", "set by SLURM: hosts of the allocation"},
+    {"SLURMD_NODENAME", "set by SLURM: the name of this host"},
     {"PATH", "folders where the launcher looks for a program that is named without a slash"},
 };
 

@@ -41,25 +41,25 @@ std::string node_identity(const Place& place) {
 }
 
 /// Tells the others where this rank is, and learns it of all.
-detail::NodeLayout agree_on_layout(Store& names, const Place& place, TimePoint deadline) {
-  names.set(fmt::format("place/{}", place.rank),
+detail::NodeLayout agree_on_layout(Store& store, const Place& place, TimePoint deadline) {
+  store.set(fmt::format("place/{}", place.rank),
             fmt::format("{} {}", node_identity(place), host_name()));
   if (place.rank == 0) {
     std::string all;
     std::vector<int> missing;
     for (int rank = 0; rank < place.size; ++rank) try {
-        all += names.get(fmt::format("place/{}", rank), time_left(deadline)) + "\n";
+        all += store.get(fmt::format("place/{}", rank), time_left(deadline)) + "\n";
       } catch (const TimeoutError&) {
         missing.push_back(rank);
       }
     if (!missing.empty())
       weft::detail::fail<TimeoutError>("group 'world': of {} ranks, {} did not join in time",
                                        place.size, detail::list_ranks(missing));
-    names.set("layout", all);
+    store.set("layout", all);
   }
   std::string text;
   try {
-    text = names.get("layout", time_left(deadline));
+    text = store.get("layout", time_left(deadline));
   } catch (const TimeoutError&) {
     weft::detail::fail<TimeoutError>(
         "group 'world': rank 0 did not answer rank {} in time; ranks may be missing", place.rank);
@@ -109,18 +109,15 @@ Group join_hosts(const Place& place, double timeout) {
   parts.timeout = timeout;
   parts.store = connect_store_from_environment();
   const TimePoint deadline = detail::deadline_after(parts.store->default_timeout());
-  // What an earlier attempt of the same job left in the store is no concern of this one.
-  const auto restart = env::get_int("RESTART_COUNT", 0, kLongest).value_or(0);
-  parts.names = std::make_shared<PrefixStore>(fmt::format("attempt/{}", restart), parts.store);
-  parts.layout = agree_on_layout(*parts.names, place, deadline);
+  parts.layout = agree_on_layout(*parts.store, place, deadline);
   const detail::NodeLayout& layout = parts.layout;
   const int node = layout.node_of[static_cast<size_t>(place.rank)];
   const int local_size = static_cast<int>(layout.members[static_cast<size_t>(node)].size());
   const bool spans = layout.nodes() > 1;
   if (spans)
-    parts.connector = detail::make_gloo_connector(parts.names, own_address(place),
+    parts.connector = detail::make_gloo_connector(parts.store, own_address(place),
                                                   env::get("WEFT_SOCKET_IFNAME").value_or(""));
-  auto peers = detail::join_processes(parts.names, spans ? fmt::format("world@{}", node) : "world",
+  auto peers = detail::join_processes(parts.store, spans ? fmt::format("world@{}", node) : "world",
                                       layout.local_rank(place.rank), local_size, deadline);
   if (!spans) return Group(detail::make_shared_transport(std::move(peers), "world", timeout));
   parts.watch = detail::make_job_watch(parts.store, watched_by(layout, place.rank));

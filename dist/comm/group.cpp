@@ -367,7 +367,7 @@ void run_fake_nodes(const std::vector<int>& node_of, const std::function<void(co
   detail::SpanningParts parts;
   parts.layout = detail::make_layout(node_of, hosts);
   parts.connector = detail::make_memory_connector();
-  parts.store = parts.names = std::make_shared<InProcessStore>(timeout);
+  parts.store = std::make_shared<InProcessStore>(timeout);
   parts.timeout = timeout;
   detail::WatchedNodes none;
   none.nap = 0.01;

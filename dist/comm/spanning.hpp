@@ -15,8 +15,7 @@ namespace weft::inline v0::dist::detail {
 struct SpanningParts {
   NodeLayout layout;
   std::shared_ptr<Connector> connector;
-  std::shared_ptr<Store> store;  ///< of the job: rank_exit keys
-  std::shared_ptr<Store> names;  ///< where the groups keep their own keys
+  std::shared_ptr<Store> store;  ///< of this attempt at the job
   std::shared_ptr<JobWatch> watch;
   double timeout = 0;  ///< seconds for each call
 };

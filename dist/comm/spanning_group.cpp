@@ -89,7 +89,7 @@ void SpanningGroup::Owner::on_left(int peer) { group_.fail_left(node(peer), rank
 void SpanningGroup::end_everywhere(const CommError& error) noexcept {
   if (ended_.exchange(true)) return;
   try {
-    parts_.names->compare_set(ended_key(), "", encode(error), kReasonPatience);
+    parts_.store->compare_set(ended_key(), "", encode(error), kReasonPatience);
   } catch (const Error& unreachable) {
     // Without the store the others see no more than that this rank is gone.
     logging::warn(fmt::format("group '{}': the other hosts are not told why it ended: {}", name_,
@@ -119,7 +119,7 @@ std::string SpanningGroup::name_of_peer(int node, int rank) const {
 
 bool SpanningGroup::adopt_reason(double patience) {
   try {
-    const Ended ended = decode(parts_.names->get(ended_key(), patience));
+    const Ended ended = decode(parts_.store->get(ended_key(), patience));
     control_.end(ended.kind, ended.lost, ended.reason);
     return true;
   } catch (const CommError&) {
@@ -129,7 +129,7 @@ bool SpanningGroup::adopt_reason(double patience) {
 
 void SpanningGroup::look_at_others() {
   try {
-    if (!parts_.names->check({ended_key()}, kLookEvery)) return;
+    if (!parts_.store->check({ended_key()}, kLookEvery)) return;
   } catch (const CommError&) {
     return;  // the store is not there to tell
   }
@@ -149,7 +149,7 @@ void SpanningGroup::note_message_wait(int peer) {
   if (control_.elapsed() < kOdd || seconds_since(last_look_) < kLookEvery) return;
   last_look_ = Clock::now();
   try {
-    parts_.names->set(message_key(peer),
+    parts_.store->set(message_key(peer),
                       fmt::format("{} {}\n{}", ++message_waits_, rank_, control_.running_call()),
                       kLookEvery);
     message_is_noted_ = true;
@@ -161,7 +161,7 @@ void SpanningGroup::note_message_wait(int peer) {
 void SpanningGroup::end_message_wait(int peer) {
   if (!std::exchange(message_is_noted_, false)) return;
   try {
-    parts_.names->delete_key(message_key(peer), kReasonPatience);
+    parts_.store->delete_key(message_key(peer), kReasonPatience);
   } catch (const CommError&) {
     return;  // a count that does not go on means nothing
   }
@@ -177,8 +177,8 @@ void SpanningGroup::look_for_message(int member) {
   std::string text;
   try {
     const std::string key = message_key(member);
-    if (!parts_.names->check({key}, kLookEvery)) return;
-    text = parts_.names->get(key, kLookEvery);
+    if (!parts_.store->check({key}, kLookEvery)) return;
+    text = parts_.store->get(key, kLookEvery);
   } catch (const CommError&) {
     return;  // without the store the call times out instead
   }

@@ -27,10 +27,11 @@ namespace weft::inline v0::dist::detail {
 
 namespace {
 
-constexpr size_t kTile = 2 << 20;
+constexpr size_t kTile = 4 << 20;
 constexpr size_t kResults = 4 << 20;
 constexpr size_t kLine = 64;
-constexpr double kGoodbye = 0.3;  // seconds to wait for the others' when a group is left
+constexpr size_t kOneRound = 128 << 10;  // bytes that a lane sends rather than wait a second time
+constexpr double kGoodbye = 0.3;         // seconds to wait for the others' when a group is left
 
 size_t round_up(size_t value, size_t unit) { return (value + unit - 1) / unit * unit; }
 struct Nothing {
@@ -443,9 +444,9 @@ class SpanningTransport final : public Transport, public SpanningGroup {
       bases_.clear();
       for (int q = 0; q < locals(); ++q)
         bases_.push_back(in_place ? node_part_->at(place, q) + offset : tile(q));
-      if (rides)
-        reduce_small(call, n / item_of(call), wide);
-      else
+      if (rides && local_ == 0)
+        reduce_in_one_round(call, 0, n / item_of(call), wide, true);
+      else if (!rides)
         reduce_slice(call, n, wide, offset == 0);
       if (!in_place) {
         control_.sync();
@@ -458,29 +459,31 @@ class SpanningTransport final : public Transport, public SpanningGroup {
   }
 
   std::byte* node_partial(const Call& call, size_t begin, size_t elements, size_t wide) {
-    sources_.clear();
-    for (std::byte* base : bases_) sources_.push_back(base + begin);
+    if (bases_.size() == 1 && wide == item_of(call)) return bases_[0] + begin;
+    sources_.assign(bases_.begin(), bases_.end());
+    for (const std::byte*& source : sources_) source += begin;
     std::byte* partial = scratch(0, std::max(elements * wide, kLine));
     reduce_to_partial(call.dtype, call.op, sources_, partial, elements);
     return partial;
   }
 
   /// One round: every node gets all partial results and combines them itself.
-  void reduce_small(const Call& call, size_t elements, size_t wide) {
-    if (local_ != 0) return;
+  void reduce_in_one_round(const Call& call, size_t begin, size_t elements, size_t wide,
+                           bool rides) {
     Moves moves(layout_.nodes());
-    std::byte* partial = node_partial(call, 0, elements, wide);
-    const auto nodes = to_size(layout_.nodes());
-    std::vector<std::byte*> parts;
-    for (size_t k = 0; k < nodes; ++k) {
-      parts.push_back(k == to_size(node_) ? partial
-                                          : scratch(k + 1, std::max(elements * wide, kLine)));
-      moves.out[k].push_back({partial, elements * wide});
-      moves.in[k].push_back({parts[k], elements * wide});
+    std::byte* own = node_partial(call, begin, elements, wide);
+    std::vector<const std::byte*> parts;
+    for (size_t k = 0; k < layout_.members.size(); ++k) {
+      const bool mine = k == to_size(node_);
+      std::byte* part = mine ? own : scratch(k + 1, std::max(elements * wide, kLine));
+      parts.push_back(part);
+      moves.out[k].push_back({own, elements * wide});
+      moves.in[k].push_back({part, elements * wide});
     }
-    cross_meet(call, &moves);
-    sources_.assign(parts.begin(), parts.end());
-    reduce_partials(call.dtype, call.op, sources_, bases_, elements, to_size(size()));
+    rides ? cross_meet(call, &moves) : lane_->move(moves);
+    destinations_.clear();
+    for (std::byte* base : bases_) destinations_.push_back(base + begin);
+    reduce_partials(call.dtype, call.op, parts, destinations_, elements, to_size(size()));
   }
 
   /// The lane's slice: each node combines its piece of it and sends the result to the others.
@@ -491,6 +494,8 @@ class SpanningTransport final : public Transport, public SpanningGroup {
     if (count == 0) return;
     const size_t item = item_of(call), elements = count / item;
     const auto nodes = to_size(layout_.nodes()), self = to_size(node_);
+    if (elements * wide * (nodes - 1) <= kOneRound)
+      return reduce_in_one_round(call, begin, elements, wide, false);
     const size_t piece = round_up((elements + nodes - 1) / nodes, kLine / item);
     const auto first_of = [&](size_t k) { return std::min(piece * k, elements); };
     const auto count_of = [&](size_t k) { return std::min(piece, elements - first_of(k)); };

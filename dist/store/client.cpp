@@ -89,6 +89,7 @@ std::shared_ptr<StoreClient::Link> StoreClient::connect(double absent, double ti
       error = "it did not answer the handshake in time";
       next_deadline = deadline;
     }
+    note_attempt(error == std::strerror(ECONNREFUSED));
     if (Clock::now() + to_duration(pause) >= next_deadline)
       fail<TimeoutError>(
           "store: no connection to {} within {:.3g} s: {}; is the launcher, or the process of rank "
@@ -99,6 +100,18 @@ std::shared_ptr<StoreClient::Link> StoreClient::connect(double absent, double ti
     pause = std::min(2 * pause, path_.empty() ? kLongestRetry : kLongestLocalRetry);
   }
   fail<CommError>("store: this connection to {} is closed", endpoint());
+}
+
+/// A network that is cut answers nothing; a host that refuses is there, and its server is not.
+/// Where it goes on refusing after it had answered once, the process has ended for good: its keys
+/// with it.
+void StoreClient::note_attempt(bool nobody_listens) {
+  if (links_ == 0 || !nobody_listens) {
+    nobody_since_.reset();
+    return;
+  }
+  if (!nobody_since_) nobody_since_ = Clock::now();
+  if (seconds_since(*nobody_since_) >= 0.75 * kReconnectTimeout) refused_ = true;
 }
 
 /// Nothing where the server does not answer in time.
@@ -130,6 +143,7 @@ std::shared_ptr<StoreClient::Link> StoreClient::handshake(Fd fd, TimePoint deadl
   auto made = std::make_shared<Link>();
   made->fd = std::move(fd);
   made->number = ++links_;
+  nobody_since_.reset();
   if (path_.empty()) {
     const SessionKeys keys = derive_keys(secret_, hello, challenge);
     made->channel = FrameChannel(keys.client, keys.server);

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 
 #include <weft/dist/store/auth.hpp>
@@ -38,7 +39,7 @@ class StoreClient {
 
   double seconds_since_contact() const;
 
-  /// Whether the server does not take this client back.
+  /// Whether the server does not take this client back, or has ended.
   bool refused() const noexcept { return refused_; }
 
   std::string endpoint() const;
@@ -48,6 +49,7 @@ class StoreClient {
 
   std::shared_ptr<Link> connect(double absent, double timeout);
   std::shared_ptr<Link> handshake(Fd fd, TimePoint deadline);
+  void note_attempt(bool nobody_listens);
   [[noreturn]] void fail_refused(RefusalReason reason);
   void exchange(std::unique_lock<std::mutex>& lock, uint64_t id, TimePoint deadline);
   std::shared_ptr<Link> current(std::unique_lock<std::mutex>& lock, uint64_t failures,
@@ -67,6 +69,7 @@ class StoreClient {
   std::atomic<bool> closed_ = false, refused_ = false;
   std::atomic<bool> answered_ = false;  // the server has this client on its list for sure
   std::atomic<Clock::rep> contact_ = 0;
+  std::optional<TimePoint> nobody_since_;  // of the one who connects: refused without a break since
 
   std::mutex mutex_;
   std::condition_variable changed_;

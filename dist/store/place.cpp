@@ -1,9 +1,12 @@
 #include <weft/dist/store/place.hpp>
 
+#include <algorithm>
+#include <array>
 #include <cstdint>
 #include <initializer_list>
 #include <map>
 #include <sstream>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -19,6 +22,11 @@ using weft::detail::fail;
 namespace {
 
 constexpr int64_t kMostRanks = 1 << 20;
+
+// What SLURM calls a batch script, an interactive shell and a job's external processes, none of
+// which is a step with tasks.
+constexpr std::array<std::string_view, 6> kNoSteps = {"4294967291", "4294967290",  "4294967292",
+                                                      "batch",      "interactive", "extern"};
 
 /// A variable that is set, with its value.
 struct Number {
@@ -147,7 +155,10 @@ std::optional<Place> mpi_place() {
   place.node_rank = place.one_host() ? 0 : -1;
   place.nodes = place.one_host() ? 1 : 0;
   if (const auto job = env::get("PMIX_NAMESPACE")) place.job = "mpi-" + *job;
-  if (const auto host = env::get("MASTER_ADDR")) place.first_host = *host;
+  if (const auto host = env::get("MASTER_ADDR"))
+    place.first_host = *host;
+  else if (const auto hosts = env::get("SLURM_JOB_NODELIST"))  // mpirun inside an allocation
+    place.first_host = expand_nodelist(*hosts, "environment: SLURM_JOB_NODELIST").front();
   return place;
 }
 
@@ -155,7 +166,8 @@ std::optional<Place> slurm_place() {
   // A batch script has SLURM_PROCID too, but is no task of a step.
   const auto step = find_text({"SLURM_STEP_ID", "SLURM_STEPID"});
   const auto rank = find_number({"SLURM_PROCID"}, 0);
-  if (!step || !rank) return std::nullopt;
+  if (!step || !rank || std::find(kNoSteps.begin(), kNoSteps.end(), *step) != kNoSteps.end())
+    return std::nullopt;
   const Number size = needed({"SLURM_STEP_NUM_TASKS", "SLURM_NTASKS", "SLURM_NPROCS"}, 1, *rank);
   const Number nodes =
       needed({"SLURM_STEP_NUM_NODES", "SLURM_NNODES", "SLURM_JOB_NUM_NODES"}, 1, *rank);

@@ -21,7 +21,7 @@ import time
 from harness import Program, Suite, check, run
 from hosts import address
 
-from training import accuracy_of, check_same_training, kill_rank, ranks_running
+from training import accuracy_of, check_ranks, check_same_training, kill_rank, ranks_running
 
 CONFIGURATION = """
 ClusterName=weft
@@ -175,8 +175,8 @@ def batch(context):
     with open(out, encoding="utf-8") as file:
         text = file.read()
     check(done.code == 0, f"the batch job failed:\n{text}", done)
-    accuracy_of(text)
-    return check_same_training(context, result, 4)
+    done.text["out"] += text
+    return check_same_training(context, result, done, 4)
 
 
 @suite.case("srun -n 4 train_digits as it is reaches its accuracy")
@@ -210,14 +210,14 @@ def trained(context, start, ranks, env=None):
     result = context.file("result.json")
     done = run([*start, *context.digits("--json", result)], env=env)
     check(done.code == 0, "training failed", done)
-    accuracy_of(done.out)
-    return f"{check_same_training(context, result, ranks)}, {done.seconds:.1f} s"
+    return f"{check_same_training(context, result, done, ranks)}, {done.seconds:.1f} s"
 
 
 def reaches_accuracy(context, start):
     """The sample without any option, held against what it promises."""
     done = run([*start, context.train_digits])
     check(done.code == 0, "training failed", done)
+    check_ranks(done, 4)
     accuracy = accuracy_of(done.out)
     check(accuracy >= 0.98, f"held-out accuracy {accuracy}, below 0.98", done)
     return f"accuracy {accuracy:.4f} in {done.seconds:.1f} s"

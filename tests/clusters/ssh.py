@@ -4,7 +4,7 @@ import shutil
 import time
 
 from harness import Program, Skip, Suite, check, run
-from training import accuracy_of, check_same_training, kill_rank, ranks_running
+from training import check_same_training, kill_rank, ranks_running
 
 suite = Suite("ssh")
 
@@ -78,8 +78,7 @@ def two_hosts(context):
     done = launch(context, "# ours\nn1 slots=2\nn2 slots=2\n", *context.digits("--json", path))
     done.finish(120)
     check(done.code == 0, "training failed", done)
-    accuracy_of(done.out)
-    return check_same_training(context, path, 4)
+    return check_same_training(context, path, done, 4)
 
 
 @suite.case("launcher --hostfile trains on three hosts of two ranks")
@@ -88,7 +87,7 @@ def three_hosts(context):
     done = launch(context, "n1:2\nn2:2\nn3:2\n", *context.digits("--json", path))
     done.finish(120)
     check(done.code == 0, "training failed", done)
-    return check_same_training(context, path, 6)
+    return check_same_training(context, path, done, 6)
 
 
 @suite.case("kill -9 of a rank on another host ends all of them")
@@ -122,3 +121,14 @@ def unreachable(context):
     check(program.code not in (0, 137), f"exit code {program.code}", program)
     check("n9.invalid" in program.err, "the host is not named", program)
     return program.err.splitlines()[0]
+
+
+@suite.case("launcher test --hostfile passes on two hosts")
+def self_test(context):
+    program = Program([*context.hosts.on(1), context.launcher, "test", "--hostfile",
+                       hostfile(context, "n1 slots=2\nn2 slots=2\n"), "--check_limit", "60"],
+                      title="launcher test --hostfile", env={"WEFT_SSH": context.ssh})
+    program.finish(120)
+    check(program.code == 0, f"exit code {program.code}", program)
+    check("4 ranks" in program.out, "not four ranks", program)
+    return program.out.splitlines()[-1]

@@ -7,6 +7,7 @@ import signal
 
 from harness import Failure, check, environment_of, pids_of, run
 
+STEPS = re.compile(r"\d+ steps on (\d+) ranks? in")
 ACCURACY = re.compile(r"held-out accuracy: ([0-9.]+)$", re.MULTILINE)
 
 
@@ -76,6 +77,12 @@ def read_json(path):
         return json.load(file)
 
 
+def check_ranks(program, ranks):
+    """That training was that of one job with so many ranks, not of several smaller ones."""
+    said = [int(count) for count in STEPS.findall(program.out)]
+    check(said == [ranks], f"ranks that trained together: {said}, not one job of {ranks}", program)
+
+
 def accuracy_of(text):
     found = ACCURACY.findall(text)
     if len(found) != 1:
@@ -93,8 +100,10 @@ def check_losses(losses, expected):
     return f"first 10 losses within {early:.1e}, first {min(100, len(apart))} within {late:.1e}"
 
 
-def check_same_training(context, path, ranks, epochs=3):
-    """Holds a run's JSON file against the same number of ranks under one launcher."""
+def check_same_training(context, path, program, ranks, epochs=3):
+    """Holds a run's JSON file, and what rank 0 said through `program`, against the same number of
+    ranks under one launcher."""
+    check_ranks(program, ranks)
     result, expected = read_json(path), context.reference(ranks, epochs)
     note = check_losses(result["losses"], expected["losses"])
     check(result["accuracy"] == expected["accuracy"],

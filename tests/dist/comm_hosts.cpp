@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <functional>
+#include <optional>
 #include <string>
 
 #include <weft/core/base/error.hpp>
@@ -11,6 +12,7 @@
 #include <weft/tests/dist/ranks.hpp>
 #include <weft/tests/support/environment.hpp>
 #include <weft/tests/support/errors.hpp>
+#include <weft/tests/support/skip.hpp>
 
 using namespace weft;
 using namespace weft::dist;
@@ -30,9 +32,23 @@ double seconds_of(const std::function<void()>& action) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
+bool has_gloo() {
+  const Environment environment({{"WORLD_SIZE", "4"},
+                                 {"RANK", "1"},
+                                 {"LOCAL_WORLD_SIZE", "2"},
+                                 {"WEFT_STORE", std::nullopt},
+                                 {"MASTER_ADDR", std::nullopt},
+                                 {"MASTER_PORT", std::nullopt}});
+  return text_of<Error>([] { init_process_group(); }).find("built without it") == std::string::npos;
+}
+
 }  // namespace
 
+#define WEFT_NEED_GLOO() \
+  if (!has_gloo()) WEFT_SKIP("weft was built without gloo")
+
 TEST_CASE("hosts: every collective, on even and uneven hosts") {
+  WEFT_NEED_GLOO();
   for (const std::vector<int>& layout :
        std::vector<std::vector<int>>{{0, 0, 1, 1}, {0, 1, 1}, {0, 1, 2}}) {
     CAPTURE(layout.size());
@@ -45,6 +61,7 @@ TEST_CASE("hosts: every collective, on even and uneven hosts") {
 }
 
 TEST_CASE("hosts: kill -9 reaches all, with what the launcher says of it") {
+  WEFT_NEED_GLOO();
   for (const int victim : {0, 3}) {
     CAPTURE(victim);
     RankProcesses ranks("reduce forever", {0, 0, 1, 1});
@@ -68,6 +85,7 @@ TEST_CASE("hosts: kill -9 reaches all, with what the launcher says of it") {
 }
 
 TEST_CASE("hosts: what launchers publish ends every collective, wherever it waits") {
+  WEFT_NEED_GLOO();
   RankProcesses ranks("stay away", {0, 0, 1});
   REQUIRE(ranks.wait_for_line(2, "away"));
   ranks.server().publish("launch/failure", "rank 9 (pid 7) on host z exited with 3");
@@ -80,6 +98,7 @@ TEST_CASE("hosts: what launchers publish ends every collective, wherever it wait
 }
 
 TEST_CASE("hosts: the loss of the store, as when the network is down, ends every collective") {
+  WEFT_NEED_GLOO();
   RankProcesses ranks("stay away", {0, 1});
   REQUIRE(ranks.wait_for_line(1, "away"));
   ranks.drop_server();
@@ -90,6 +109,7 @@ TEST_CASE("hosts: the loss of the store, as when the network is down, ends every
 }
 
 TEST_CASE("hosts: a host that falls silent is named") {
+  WEFT_NEED_GLOO();
   RankProcesses ranks("stay away", {0, 0, 1});
   REQUIRE(ranks.wait_for_line(2, "away"));
   ranks.kill(2, SIGSTOP);
@@ -104,6 +124,7 @@ TEST_CASE("hosts: a host that falls silent is named") {
 }
 
 TEST_CASE("hosts: a missing rank is named on all hosts when the deadline passes") {
+  WEFT_NEED_GLOO();
   RankProcesses ranks("stay away", {0, 0, 1, 1}, {"WEFT_COLLECTIVE_TIMEOUT=1"});
   REQUIRE(ranks.wait_for_line(3, "away"));
   for (const int r : {0, 1, 2}) {
@@ -114,6 +135,7 @@ TEST_CASE("hosts: a missing rank is named on all hosts when the deadline passes"
 }
 
 TEST_CASE("hosts: different calls are an error on every rank, with all calls") {
+  WEFT_NEED_GLOO();
   RankProcesses ranks("call differently", {0, 0, 1});
   RankProcesses sender("send instead", {0, 0, 1});
   for (int r = 0; r < 3; ++r) {
@@ -129,6 +151,7 @@ TEST_CASE("hosts: different calls are an error on every rank, with all calls") {
 }
 
 TEST_CASE("hosts: an interface that is not there") {
+  WEFT_NEED_GLOO();
   RankProcesses ranks("everything", {0, 1}, {"WEFT_SOCKET_IFNAME=nosuch0", "WEFT_JOIN_TIMEOUT=5"});
   CHECK(ranks.wait(0) == 13);
   CHECK_MESSAGE(ranks.output(0).find("cannot use interface 'nosuch0' (WEFT_SOCKET_IFNAME sets the "

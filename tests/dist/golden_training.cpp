@@ -59,28 +59,33 @@ bool weights_agree(const std::vector<TrainingResult>& ranks) {
 
 using TrainRank = std::function<TrainingResult(const std::string&, const Group&)>;
 
-/// What is off in a run on `size` ranks, one entry each.
-std::vector<std::string> problems_of(const std::string& name, int size, const TrainRank& train) {
-  std::vector<TrainingResult> ranks(static_cast<size_t>(size));
-  run_fake_group(
-      size,
-      [&](const Group& group) { ranks[static_cast<size_t>(group.rank())] = train(name, group); },
-      60);
+/// What is off in a run on ranks of these nodes, one entry each.
+std::vector<std::string> problems_of(const std::string& name, const std::vector<int>& node_of,
+                                     const TrainRank& train) {
+  std::vector<TrainingResult> ranks(node_of.size());
+  const auto body = [&](const Group& group) {
+    ranks[static_cast<size_t>(group.rank())] = train(name, group);
+  };
+  if (node_of.back() == 0)
+    run_fake_group(static_cast<int>(node_of.size()), body, 60);
+  else
+    run_fake_nodes(node_of, body, 60);
   std::vector<std::string> problems = compare_training(name, ranks.front());
   if (!weights_agree(ranks)) problems.push_back(name + ": the ranks' weights differ");
   return problems;
 }
 
-void run(int size) {
+void run(const std::vector<int>& node_of) {
   const std::vector<std::string> names = golden_training_names();
   CHECK(!names.empty());
   size_t failed = 0;
   for (const std::string& name : names) {
-    const std::vector<std::string> problems = problems_of(name, size, train_rank);
+    const std::vector<std::string> problems = problems_of(name, node_of, train_rank);
     for (const std::string& problem : problems) std::printf("  %s\n", problem.c_str());
     failed += !problems.empty();
   }
-  std::printf("golden training: %zu runs on %d ranks, %zu failed\n", names.size(), size, failed);
+  std::printf("golden training: %zu runs on %zu ranks, %zu failed\n", names.size(), node_of.size(),
+              failed);
   CHECK(failed == 0);
 }
 
@@ -96,12 +101,17 @@ void run(int size) {
 
 TEST_CASE("golden training on 2 ranks") {
   WEFT_SKIP_SANITIZED();
-  run(2);
+  run({0, 0});
 }
 
 TEST_CASE("golden training on 4 ranks") {
   WEFT_SKIP_SANITIZED();
-  run(4);
+  run({0, 0, 0, 0});
+}
+
+TEST_CASE("golden training on 2 ranks of one node and 2 of another") {
+  WEFT_SKIP_SANITIZED();
+  run({0, 0, 1, 1});
 }
 
 TEST_CASE("golden training on 2 ranks fails where gradients are not averaged") {
@@ -110,7 +120,7 @@ TEST_CASE("golden training on 2 ranks fails where gradients are not averaged") {
     return repeat_training(name, {.rank = group.rank(), .world = group.size()});
   };
   const std::string name = golden_training_names().front();
-  const std::vector<std::string> problems = problems_of(name, 2, alone);
+  const std::vector<std::string> problems = problems_of(name, {0, 0}, alone);
   CHECK(problems.size() > 2);
   CHECK(problems.back() == name + ": the ranks' weights differ");
 }

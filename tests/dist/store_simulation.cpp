@@ -146,7 +146,14 @@ class Rank {
   bool done_ = false, stopped_ = false;
 };
 
+#ifdef WEFT_SANITIZED
+constexpr int kShare = 20;  // of the schedules, one in so many: everything is many times slower
+#else
+constexpr int kShare = 1;
+#endif
+
 struct Outcome {
+  int schedules = 0;
   std::vector<std::string> broken;
   int finished = 0;
   int gone = 0;
@@ -248,6 +255,7 @@ Outcome run_schedule(const Weather& weather, uint64_t seed) {
 Outcome run_schedules(const Weather& weather, uint64_t first, int count) {
   Outcome all;
   int shown = 0;
+  count /= kShare;
   if (const char* only = std::getenv("WEFT_SIMULATION_SEED")) {
     std::from_chars(only, only + std::string_view(only).size(), first);
     count = 1;
@@ -255,6 +263,7 @@ Outcome run_schedules(const Weather& weather, uint64_t first, int count) {
   for (int i = 0; i < count; ++i) {
     const uint64_t seed = first + static_cast<uint64_t>(i);
     const Outcome outcome = run_schedule(weather, seed);
+    ++all.schedules;
     all.finished += outcome.finished;
     all.gone += outcome.gone;
     all.reconnects += outcome.reconnects;
@@ -283,15 +292,15 @@ TEST_CASE("store simulation: delays and reconnections cost nobody anything") {
   CHECK(calm.gone == 0);
   CHECK(calm.reconnects == 0);
   const Outcome breaks = run_schedules({"breaks", network(0.03, 0, 0)}, 2'000, 1000);
-  CHECK(breaks.reconnects > 1000);
+  CHECK(breaks.reconnects > breaks.schedules);
   CHECK(breaks.gone == 0);
 }
 
 TEST_CASE("store simulation: messages changed, doubled, left out, swapped") {
   const Outcome outcome = run_schedules(
       {.name = "tampering", .network = network(0, 0.02, 0), .gentle = false}, 3'000, 1000);
-  CHECK(outcome.reconnects > 500);
-  CHECK(outcome.finished > 2000);
+  CHECK(outcome.reconnects > outcome.schedules / 2);
+  CHECK(outcome.finished > 2 * outcome.schedules);
 }
 
 TEST_CASE("store simulation: short partitions") {
@@ -303,7 +312,7 @@ TEST_CASE("store simulation: short partitions") {
 TEST_CASE("store simulation: a crashed member is named, and no other") {
   const Outcome outcome = run_schedules(
       {.name = "crash", .network = network(0.01, 0, 0.3), .crash_client = true}, 5'000, 1000);
-  CHECK(outcome.gone > 500);
+  CHECK(outcome.gone > outcome.schedules / 2);
 }
 
 TEST_CASE("store simulation: all learn that the server is lost") {
@@ -319,7 +328,7 @@ TEST_CASE("store simulation: everything at once: nothing counts twice, all come 
                                          .crash_client = true,
                                          .gentle = false},
                                         7'000, 1000);
-  CHECK(outcome.reconnects > 500);
+  CHECK(outcome.reconnects > outcome.schedules / 2);
 }
 
 TEST_CASE("store simulation: a schedule follows from its seed") {

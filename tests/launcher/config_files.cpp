@@ -384,6 +384,15 @@ TEST_CASE("launcher: --dry-run prints what would run and where each value comes 
   CHECK(std::regex_search(out, std::regex("\nnum_processes +2 +" + file + ":1:1\n")));
   CHECK(std::regex_search(out, std::regex("\ngrace +3 +--grace\n")));
   CHECK(std::regex_search(out, std::regex("\njoin_timeout +120 +default\n")));
+  // On the second of two hosts, with ranks that do not divide.
+  const auto second = launch({"--dry_run", "--nnodes", "2", "--node_rank", "1", "--num_processes",
+                              "5", "--rdzv_endpoint", "node0:2000", kProbe});
+  CHECK(second.exit_code == 0);
+  CHECK(
+      second.out.starts_with("2 ranks on this host, number 1 of 2:\nrank 3: RANK=3 "
+                             "LOCAL_RANK=0 WORLD_SIZE=5 LOCAL_WORLD_SIZE=2 "));
+  CHECK(second.out.find("\nrank 4: RANK=4 LOCAL_RANK=1 ") != std::string::npos);
+  CHECK(count_of(second.out, " MASTER_ADDR=node0 ") == 2);
   // What cannot be started says so behind the values.
   const auto later = launch({"--dry_run", "--zero_stage", "1", kProbe});
   CHECK(later.exit_code == 2);
@@ -406,4 +415,32 @@ TEST_CASE("config files: keys without a meaning are one warning, behind the job'
                           "tpu_use_sudo");
   const auto quiet = launch({"--quiet", "--config_file", kConfigs + "cpu2.yaml", kProbe});
   CHECK(quiet.err.empty());
+}
+
+TEST_CASE("options: those of other launchers that say nothing here are named in one warning") {
+  const auto job = launch({"--no_python", "--same-network", "--monitor_interval", "0.1",
+                           "--dynamo_backend=no", kProbe, "exit=0"});
+  CHECK(job.exit_code == 0);
+  CHECK(job.err ==
+        "launcher: options without a meaning here: --no_python, --same-network, "
+        "--monitor_interval, --dynamo_backend\n");
+}
+
+TEST_CASE("options: torchrun's variables are read as a fallback") {
+  const Environment environment({{"PET_NPROC_PER_NODE", "3"},
+                                 {"PET_NNODES", "1:2"},
+                                 {"PET_NODE_RANK", "1"},
+                                 {"PET_MASTER_ADDR", "node0"},
+                                 {"PET_MASTER_PORT", "2000"},
+                                 {"WEFT_NODE_RANK", std::nullopt}});
+  const auto options = resolved("");
+  CHECK(options.ranks == 3);
+  CHECK(options.origin("nproc_per_node") == "PET_NPROC_PER_NODE=3");
+  CHECK(options.nnodes_max == 2);
+  CHECK(options.node_rank == 1);
+  CHECK(options.rdzv_endpoint->host == "node0");
+  CHECK(options.rdzv_endpoint->port == 2000);
+  CHECK(resolved("", {"--shutdown_timeout", "4"}).grace == 4);
+  CHECK(resolved("", {"-n", "cpu"}).ranks >= 1);
+  CHECK_THROWS_AS(resolved("", {"-n", "gpu"}), LaunchError);
 }

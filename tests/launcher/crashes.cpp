@@ -113,6 +113,24 @@ TEST_CASE("crash record: threads, children by fork, the program's own handlers")
   CHECK_FALSE(has_line(own, "SIGSEGV.*"));
 }
 
+TEST_CASE("crash record: many threads that fault at once leave one record, which is whole") {
+  for (int round = 0; round < 5; ++round) {
+    const auto result = launch({kTrainee, "many_segv"});
+    CAPTURE(result.err);
+    CHECK(result.exit_code == 139);
+    CHECK(count_of(result.err, "SIGSEGV at address 0x0") == 1);
+    CHECK(has_line(result, R"(  #1 .*write_to_null\(\).*)"));
+  }
+}
+
+TEST_CASE("crash record: a stack that is destroyed costs the stack alone") {
+  const auto result = launch({kTrainee, "smash"});
+  CAPTURE(result.err);
+  CHECK(result.exit_code == 139);
+  CHECK(first_line(result) == "rank 0 (pid N) killed by SIGSEGV");
+  CHECK(has_line(result, "SIGSEGV.*, in thread 'trainee' .*"));
+}
+
 TEST_CASE("crash record: a program that a script starts, and who has not libweft") {
   const auto script = launch({"-n", "1", "sh", "-c", "'" + kTrainee + "' segv; exit 9"});
   CHECK(script.exit_code == 9);

@@ -37,7 +37,7 @@ TEST_CASE("hostfile: it is read from a path") {
 
 TEST_CASE("hostfile: what is malformed is named with line and column, exit code 2") {
   const auto fails = [](const std::string& name, const std::string& text) {
-    check_error<LaunchError>(name, [&] { parse_hostfile(text, "hosts"); });
+    check_error<ConfigError>(name, [&] { parse_hostfile(text, "hosts"); });
     try {
       parse_hostfile(text, "hosts");
     } catch (const LaunchError& error) {

@@ -128,8 +128,9 @@ int segments_left(const fs::path& folder) {
   CHECK_FALSE(inodes.empty());
   int count = 0;
   for (const auto& process : fs::directory_iterator("/proc")) {
-    if (!std::isdigit(static_cast<unsigned char>(process.path().filename().string()[0]))) continue;
-    std::istringstream maps(content(process.path() / "maps"));
+    const std::string number = process.path().filename();
+    if (!std::isdigit(static_cast<unsigned char>(number[0]))) continue;
+    std::istringstream maps(process_file(std::stoi(number), "maps"));
     for (std::string line; std::getline(maps, line);) {
       char inode[32] = "";
       if (line.find(" /memfd:") != std::string::npos &&

@@ -13,7 +13,6 @@
 #include <chrono>
 #include <cstdlib>
 #include <fstream>
-#include <iterator>
 #include <regex>
 #include <sstream>
 
@@ -148,9 +147,7 @@ std::vector<pid_t> Launched::left_behind() const {
   DIR* folder = ::opendir("/proc");
   while (const dirent* entry = ::readdir(folder)) {
     if (entry->d_name[0] < '1' || entry->d_name[0] > '9') continue;
-    std::ifstream file("/proc/" + std::string(entry->d_name) + "/environ", std::ios::binary);
-    const std::string text((std::istreambuf_iterator<char>(file)),
-                           std::istreambuf_iterator<char>());
+    const std::string text = process_file(static_cast<pid_t>(std::atol(entry->d_name)), "environ");
     if (("\0" + text).find(mark_ + '\0') != std::string::npos)
       found.push_back(static_cast<pid_t>(std::atol(entry->d_name)));
   }
@@ -170,6 +167,18 @@ std::vector<std::string> own_lines(const std::string& text) {
   for (std::string line; std::getline(lines, line);)
     if (!std::regex_match(line, relayed)) own.push_back(line);
   return own;
+}
+
+// A stream would throw where a read fails, as it does once the process has gone.
+std::string process_file(pid_t pid, const std::string& name) {
+  const int file =
+      ::open(("/proc/" + std::to_string(pid) + "/" + name).c_str(), O_RDONLY | O_CLOEXEC);
+  std::string text;
+  char buffer[65536];
+  for (ssize_t got = 0; file >= 0 && (got = ::read(file, buffer, sizeof buffer)) > 0;)
+    text.append(buffer, static_cast<size_t>(got));
+  if (file >= 0) ::close(file);
+  return text;
 }
 
 int count_of(const std::string& text, const std::string& part) {

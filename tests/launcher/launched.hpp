@@ -63,6 +63,9 @@ std::vector<std::string> own_lines(const std::string& text);
 /// How often `part` occurs in `text`.
 int count_of(const std::string& text, const std::string& part);
 
+/// /proc/PID/NAME; empty, or cut off, where the process goes meanwhile.
+std::string process_file(pid_t pid, const std::string& name);
+
 /// Whether the process is stopped by a signal within 10 s; nobody but its parent can wait for that.
 bool stops_soon(pid_t pid);
 

@@ -3,6 +3,8 @@
 
 #include <signal.h>
 
+#include <filesystem>
+#include <fstream>
 #include <regex>
 #include <sstream>
 #include <string>
@@ -14,6 +16,7 @@
 #include <weft/launcher/programs/test/report.hpp>
 #include <weft/tests/launcher/launched.hpp>
 #include <weft/tests/support/errors.hpp>
+#include <weft/tests/support/temp_dir.hpp>
 
 using namespace weft::test;
 using namespace weft::self_test;
@@ -92,6 +95,30 @@ TEST_CASE("launcher test: ranks as many as asked for, one and three included") {
   CHECK(rows_of(three.out).size() == 7);
 }
 
+TEST_CASE("launcher test: the configuration says how many ranks, and what is wrong with it") {
+  const TempDir home;
+  const std::string path = home / "default_config.yaml",
+                    variable = "WEFT_HOME=" + home.path().string();
+  std::ofstream(path) << "distributed_type: MULTI_CPU\nnum_processes: 3\n";
+  const ProcessResult by_default = launch({"test", "--quick", "--check", "state"}, {variable});
+  CHECK_MESSAGE(by_default.exit_code == 0, by_default.err);
+  CHECK(row_of(by_default, "start").text == "3 ranks");
+  std::filesystem::rename(path, home / "other.yaml");
+  const std::string other = "--config_file=" + (home / "other.yaml").string();
+  CHECK(row_of(test_with({"--quick", "--check", "state", other}), "start").text == "3 ranks");
+  CHECK(row_of(test_with({"--quick", "--check", "state", other, "-n", "1"}), "start").text ==
+        "1 rank");
+  std::ofstream(home / "other.yaml") << "distributed_type: MULTI_CPU\nnum_procs: 3\n";
+  const ProcessResult wrong = test_with({other});
+  CHECK(wrong.exit_code == 2);
+  CHECK(contains(wrong.err, "other.yaml:2:1: "));
+  CHECK_FALSE(contains(wrong.err, "launcher: "));
+  std::ofstream(home / "other.yaml") << "distributed_type: DEEPSPEED\nzero_stage: 2\n";
+  const ProcessResult later = test_with({other});
+  CHECK(later.exit_code == 2);
+  CHECK(contains(later.err, "zero_stage"));
+}
+
 TEST_CASE("launcher test: a wrong result, a crash and a rank that leaves each fail one check") {
   for (const std::string fault : {"wrong", "crash", "leave"}) {
     CAPTURE(fault);
@@ -151,6 +178,7 @@ TEST_CASE("launcher test: mistakes on the command line are refused") {
   refuses("self_test_program", {"-n", "2", "./model"});
   refuses("self_test_no_check", {"--check", "all_redcue"});
   refuses("self_test_break", {"--break", "barrier=slow"});
+  refuses("self_test_dry_run", {"--dry-run"});
   refuses("self_test_limit", {"--check_limit", "0"});
   refuses("self_test_value_missing", {"--check"});
   refuses("self_test_unknown_option", {"--nproc", "2"});

@@ -11,6 +11,8 @@
 //   own_handler      install a handler for SIGSEGV that exits with 55
 //   thread_segv      a fault in a second thread
 //   fork_segv        a child that faults, while this process goes on
+//   many_segv         faults in eight threads at once
+//   smash            overwrites its stack with numbers that are no addresses, and returns
 //   shell=COMMAND    run it
 //   leave            give the group up
 //   busy=N           compute for N ms of processor time
@@ -25,6 +27,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <atomic>
+#include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <ctime>
@@ -34,6 +38,7 @@
 #include <stdexcept>
 #include <string>
 #include <thread>
+#include <vector>
 
 #include <weft/core/ops.hpp>
 #include <weft/dist/comm/group.hpp>
@@ -87,6 +92,23 @@ void fault_in_thread() {
   }).join();
 }
 
+void fault_in_threads() {
+  std::atomic<int> ready = 0;
+  std::vector<std::thread> threads;
+  for (int i = 0; i < 8; ++i)
+    threads.emplace_back([&] {
+      ++ready;
+      while (ready < 8) continue;
+      write_to_null();
+    });
+  for (std::thread& thread : threads) thread.join();
+}
+
+[[gnu::noinline]] void smash_the_stack() {
+  auto* volatile frame = static_cast<volatile uint64_t*>(__builtin_frame_address(0));
+  for (int i = 0; i < 64; ++i) frame[i] = 0x4141414141414141u;
+}
+
 void fault_in_child() {
   const pid_t child = ::fork();
   if (child == 0) write_to_null();
@@ -128,6 +150,8 @@ const std::map<std::string, std::function<void(const std::string&)>> kActions = 
     {"terminate", [](const std::string&) { std::terminate(); }},
     {"own_handler", [](const std::string&) { ::signal(SIGSEGV, [](int) { ::_exit(55); }); }},
     {"thread_segv", [](const std::string&) { fault_in_thread(); }},
+    {"many_segv", [](const std::string&) { fault_in_threads(); }},
+    {"smash", [](const std::string&) { smash_the_stack(); }},
     {"fork_segv", [](const std::string&) { fault_in_child(); }},
     {"shell",
      [](const std::string& command) { say(std::to_string(std::system(command.c_str()))); }},

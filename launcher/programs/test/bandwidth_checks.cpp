@@ -109,10 +109,12 @@ std::vector<Measured> measurements(const Context& context) {
       {"gather", part, [=](const Tensor& data) { group.gather(own_row(data)); }},
       {"scatter", part, [=](const Tensor& data) { group.scatter(empty({data.size(1)}), data); }},
       {"all_to_all", part, [=](const Tensor& data) { group.all_to_all(data); }},
+      // From the first rank to the last, which is on another host where there are several.
       {"send_recv", 1,
        [=](const Tensor& data) {
-         if (group.rank() == 0) group.send(data, 1);
-         if (group.rank() == 1) group.recv(data, 0);
+         const int last = group.size() - 1;
+         if (group.rank() == 0) group.send(data, last);
+         if (group.rank() == last) group.recv(data, 0);
        }},
   };
 }

@@ -318,6 +318,47 @@ std::string barrier(const Context& context) {
   return fmt::format("{:.1f} us", seconds * 1e6);
 }
 
+/// A string whose size and bytes its rank decides; that of rank 1 is empty.
+std::string object_of(int rank) {
+  std::string text;
+  for (int i = 0; i < 1000 * rank * rank - 1000 * rank; ++i)
+    text += static_cast<char>((i * 31 + rank * 7) & 0xff);
+  return rank == 0 ? std::string("\0root\n", 6) : text;
+}
+
+std::string objects(const Context& context) {
+  const std::string own = object_of(context.rank());
+  const auto all = context.group.all_gather_bytes(own);
+  require(static_cast<int>(all.size()) == context.size(), "{} strings", all.size());
+  for (int r = 0; r < context.size(); ++r)
+    require(all[static_cast<size_t>(r)] == object_of(r), "all_gather_bytes: that of rank {}", r);
+  const int root = context.size() - 1;
+  const auto gathered = context.group.gather_bytes(own, root);
+  require(gathered == (context.rank() == root ? all : std::vector<std::string>()),
+          "gather_bytes: {} strings", gathered.size());
+  require(context.group.broadcast_bytes(own, root) == object_of(root), "broadcast_bytes");
+  return {};
+}
+
+std::string shared_memory(const Context& context) {
+  const int64_t count = 70'001;
+  const Storage storage = context.group.allocate_shared(static_cast<size_t>(count) * sizeof(float));
+  Tensor values = from_blob(storage->data, {count}, DType::f32);
+  for (int round = 0; round < 3; ++round) {
+    values.copy_(input_of(DType::f32, ReduceOp::sum, context.rank(), count));
+    context.group.all_reduce(values);
+    const std::vector<double> got = doubles(values);
+    for (int64_t i = 0; i < count; i += 97) {
+      const Expected expected = reduced(DType::f32, ReduceOp::sum, context, i);
+      require(std::abs(got[static_cast<size_t>(i)] - expected.value) <= expected.tolerance,
+              "round {}, element {}: {} instead of {}", round, i, got[static_cast<size_t>(i)],
+              expected.value);
+    }
+    context.group.barrier();
+  }
+  return {};
+}
+
 std::string split_groups(const Context& context) {
   const int n = context.size(), rank = context.rank();
   const dist::Group half = context.group.split(rank % 2, n - rank);  // in reverse order
@@ -342,6 +383,8 @@ void add_collective_checks(std::vector<Check>& checks) {
   checks.push_back({"scatter", scatter});
   checks.push_back({"all_to_all", all_to_all});
   checks.push_back({"send_recv", send_recv});
+  checks.push_back({"objects", objects});
+  checks.push_back({"shared_memory", shared_memory});
   checks.push_back({"split_groups", split_groups});
 }
 

@@ -207,7 +207,7 @@ class Driver {
     std::string hint = text;
     if (code != 0) hint += fmt::format("; the launcher's exit code is {}", code);
     if (!first_failure_.empty()) hint = first_failure_ + "; " + hint;
-    table_.row(kStart, Verdict::fail, time, hint);
+    table_.row(start_shown_ ? "new ranks" : kStart, Verdict::fail, time, hint);
   }
 
   void give_up_by(int signal) {

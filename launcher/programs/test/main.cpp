@@ -13,6 +13,7 @@
 #include <weft/core/base/check.hpp>
 #include <weft/launcher/command_line.hpp>
 #include <weft/launcher/config.hpp>
+#include <weft/launcher/error.hpp>
 #include <weft/launcher/programs/find_launcher.hpp>
 #include <weft/launcher/programs/test/driver.hpp>
 #include <weft/launcher/programs/test/plan.hpp>
@@ -146,6 +147,9 @@ void complete(DriverOptions& driver) {
              "launcher test: it takes options alone, not '{}'; launcher help test lists them",
              line.command.front());
   const launcher::LaunchOptions options = launcher::resolve_all(line, false);
+  launcher::refuse_unsupported(options);
+  WEFT_CHECK(ArgumentError, !options.dry_run,
+             "launcher test: nothing is tested by a dry run; launcher launch --dry_run shows one");
   const auto add = [&](const char* name, const std::string& value) {
     if (options.setting(name).layer == launcher::Layer::flag) return;
     driver.launch.insert(driver.launch.end(), {std::string("--") + name, value});
@@ -182,6 +186,9 @@ int run(int argc, char** argv) {
 int main(int argc, char** argv) {
   try {
     return run(argc, argv);
+  } catch (const launcher::ConfigError& error) {
+    std::fprintf(stderr, "%s\n", error.what());  // begins with the place, as a compiler's would
+    return error.code();
   } catch (const std::exception& error) {
     const std::string text = error.what();
     std::fprintf(stderr, "%s%s\n", text.starts_with("launcher") ? "" : "launcher: ", text.c_str());

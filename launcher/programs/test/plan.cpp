@@ -35,6 +35,8 @@ constexpr CheckName kChecks[] = {
     {"scatter", "every dtype, from every rank"},
     {"all_to_all", "every dtype against an oracle"},
     {"send_recv", "every dtype around the ring, both ways"},
+    {"objects", "strings of any bytes and sizes: gathered and broadcast"},
+    {"shared_memory", "tensors that the ranks of a host share, reduced in place"},
     {"split_groups", "two groups out of one"},
     {"pairs", "messages between each two ranks, and their time"},
     {"bandwidth_all_reduce", "at 4 KiB, 1 MiB, 16 MiB"},
@@ -45,6 +47,8 @@ constexpr CheckName kChecks[] = {
     {"bandwidth_scatter", "at 4 KiB, 1 MiB, 16 MiB"},
     {"bandwidth_all_to_all", "at 4 KiB, 1 MiB, 16 MiB"},
     {"bandwidth_send_recv", "at 4 KiB, 1 MiB, 16 MiB"},
+    // Last: from here on the ranks ask instead of ending where a signal comes.
+    {"stop_requested", "a signal to one rank is seen by all at the same step"},
 };
 
 constexpr std::pair<const char*, Fault> kFaults[] = {{"wrong", Fault::wrong},

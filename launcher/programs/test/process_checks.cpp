@@ -1,4 +1,5 @@
 // State, order, parts, random numbers: points 1 to 4, 8 and 9 of Accelerate's own test.
+#include <signal.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -148,6 +149,20 @@ std::string second_accelerator(const Context& context) {
   return "objects, no state of the process";
 }
 
+/// SIGUSR1 as a scheduler sends it, to the last rank alone and at a step that the others do not
+/// know.
+std::string stop_requested(const Context& context) {
+  const Accelerator accelerator({.group = context.group});
+  const int asked_at = 3;
+  for (int step = 0; step <= asked_at; ++step) {
+    if (step == asked_at && context.rank() == context.size() - 1) ::raise(SIGUSR1);
+    const bool stop = accelerator.stop_requested();
+    require(stop == (step == asked_at), "step {}: {}", step,
+            stop ? "stopped, though nobody asked" : "the signal is not seen here");
+  }
+  return {};
+}
+
 }  // namespace
 
 void add_process_checks(std::vector<Check>& checks) {
@@ -158,6 +173,7 @@ void add_process_checks(std::vector<Check>& checks) {
   checks.push_back({"trigger", trigger});
   checks.push_back({"random_numbers", random_numbers});
   checks.push_back({"second_accelerator", second_accelerator});
+  checks.push_back({"stop_requested", stop_requested});
 }
 
 }  // namespace weft::inline v0::self_test
