@@ -2,7 +2,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <fstream>
 #include <iterator>
 #include <sstream>
 
@@ -12,6 +11,7 @@
 #include <weft/dist/comm/group.hpp>
 #include <weft/dist/comm/spanning.hpp>
 #include <weft/dist/comm/transport.hpp>
+#include <weft/dist/store/host.hpp>
 #include <weft/dist/store/place.hpp>
 #include <weft/dist/store/socket.hpp>
 #include <weft/dist/store/tcp_store.hpp>
@@ -34,10 +34,9 @@ std::string host_name() {
 /// What the ranks of one node have in common and those of others have not.
 std::string node_identity(const Place& place) {
   if (place.node_rank >= 0) return fmt::format("node{}", place.node_rank);
-  std::ifstream file("/proc/sys/kernel/random/boot_id");
-  std::string boot;
-  file >> boot;
-  return fmt::format("boot{}", boot);
+  std::string identity = detail::host_identity();  // one word
+  std::replace(identity.begin(), identity.end(), ' ', '_');
+  return "host-" + identity;
 }
 
 /// Tells the others where this rank is, and learns it of all.

@@ -3,14 +3,10 @@
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include <sys/sysinfo.h>
+#include <unistd.h>
 
 #include <cerrno>
-#include <cstdint>
-#include <cstdio>
 #include <cstring>
-#include <fstream>
-#include <string>
 #include <utility>
 
 #include <weft/core/base/check.hpp>
@@ -26,18 +22,6 @@ std::byte* map(size_t bytes, int flags, int fd) {
   WEFT_CHECK(OutOfMemory, data != MAP_FAILED, "shared memory: cannot map {} bytes: {}", bytes,
              std::strerror(errno));
   return static_cast<std::byte*>(data);
-}
-
-/// Bytes that this host can still give out, as far as the kernel says.
-size_t available_memory() {
-  std::ifstream file("/proc/meminfo");
-  for (std::string line; std::getline(file, line);) {
-    unsigned long long kilobytes = 0;
-    if (std::sscanf(line.c_str(), "MemAvailable: %llu kB", &kilobytes) == 1)
-      return static_cast<size_t>(kilobytes) * 1024;
-  }
-  struct sysinfo info = {};
-  return sysinfo(&info) == 0 ? static_cast<size_t>(info.totalram) * info.mem_unit : SIZE_MAX;
 }
 
 }  // namespace
@@ -57,12 +41,14 @@ Region Region::anonymous(size_t bytes) {
 }
 
 Region Region::create(size_t bytes) {
+  // The kernel would hand out pages until it has to kill somebody.
+  const size_t host =
+      static_cast<size_t>(sysconf(_SC_PHYS_PAGES)) * static_cast<size_t>(sysconf(_SC_PAGESIZE));
+  WEFT_CHECK(OutOfMemory, bytes <= host,
+             "shared memory: cannot allocate {} bytes; this host has {} in all", bytes, host);
   Fd fd(memfd_create("weft", MFD_CLOEXEC | MFD_ALLOW_SEALING));
   WEFT_CHECK(OutOfMemory, fd, "shared memory: memfd_create: {}", std::strerror(errno));
-  // A memfd has no limit of its own: asked for more than there is, the kernel would hand out all of
-  // it, and then start to kill.
-  const int refused =
-      bytes > available_memory() ? ENOMEM : posix_fallocate(fd.get(), 0, static_cast<off_t>(bytes));
+  const int refused = posix_fallocate(fd.get(), 0, static_cast<off_t>(bytes));
   WEFT_CHECK(OutOfMemory, refused == 0, "shared memory: cannot allocate {} bytes: {}", bytes,
              std::strerror(refused));
   WEFT_CHECK(OutOfMemory, fcntl(fd.get(), F_ADD_SEALS, kSeals) == 0,
