@@ -254,7 +254,9 @@ class Hosts {
     remote.ending = Ending{info.si_code != CLD_EXITED, info.si_status};
     --running_;
     drain(remote);
-    if (exit_code_) return;
+    // An elastic job goes on with the other hosts, once the store has noticed.
+    const bool elastic = options_.nnodes_min < options_.nnodes_max;
+    if (exit_code_ || (elastic && running_ > 0)) return;
     const int code = remote.ending->exit_code();
     const bool said = code == kExitUsage || code == kExitNotExecutable || code == kExitNotFound;
     const auto& tail = remote.err->tail();

@@ -235,7 +235,9 @@ class LocalLaunch {
 }  // namespace
 
 int launch(const LaunchOptions& given) {
-  if (const auto command = srun_command(given, own_command())) become_srun(*command);
+  // Only inside an allocation does it matter how this program was started: /proc may be missing.
+  if (env::get("SLURM_JOB_ID"))
+    if (const auto command = srun_command(given, own_command())) become_srun(*command);
   const LaunchOptions options = under_scheduler(given);
   if (!options.hostfile.empty()) return launch_over_ssh(options);
   if (options.nnodes_max > 1 || options.controlled) return launch_node(options);

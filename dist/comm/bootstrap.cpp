@@ -1,9 +1,7 @@
 // The group of the whole job.
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <fstream>
 #include <iterator>
 #include <sstream>
 
@@ -13,6 +11,7 @@
 #include <weft/dist/comm/group.hpp>
 #include <weft/dist/comm/spanning.hpp>
 #include <weft/dist/comm/transport.hpp>
+#include <weft/dist/store/host.hpp>
 #include <weft/dist/store/place.hpp>
 #include <weft/dist/store/socket.hpp>
 #include <weft/dist/store/tcp_store.hpp>
@@ -35,13 +34,9 @@ std::string host_name() {
 /// What the ranks of one node have in common and those of others have not.
 std::string node_identity(const Place& place) {
   if (place.node_rank >= 0) return fmt::format("node{}", place.node_rank);
-  std::ifstream file("/proc/sys/kernel/random/boot_id");
-  std::string boot;
-  file >> boot;
-  // Containers on one machine have one kernel, but do not reach each other's sockets.
-  struct stat network {};
-  ::stat("/proc/self/ns/net", &network);
-  return fmt::format("boot{}-{}", boot, network.st_ino);
+  std::string identity = detail::host_identity();  // one word
+  std::replace(identity.begin(), identity.end(), ' ', '_');
+  return "host-" + identity;
 }
 
 /// Tells the others where this rank is, and learns it of all.

@@ -22,7 +22,8 @@ namespace {
 #if __has_feature(thread_sanitizer)
 #define WEFT_THREAD_SANITIZER
 #endif
-#elif defined(__SANITIZE_THREAD__)
+#endif
+#if defined(__SANITIZE_THREAD__) && !defined(WEFT_THREAD_SANITIZER)
 #define WEFT_THREAD_SANITIZER
 #endif
 

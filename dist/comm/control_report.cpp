@@ -169,8 +169,9 @@ std::vector<RankStatistics> Control::statistics() const {
   std::vector<RankStatistics> all;
   for (int rank = 0; rank < size_; ++rank) {
     const RankCounts& counts = block_.counts(rank);
-    RankStatistics its{
-        .rank = rank, .calls = counts.calls.load(relaxed), .last = counts.last.load(relaxed)};
+    RankStatistics its{.rank = label(rank),
+                       .calls = counts.calls.load(relaxed),
+                       .last = counts.last.load(relaxed)};
     uint64_t total = 0, below = 0;
     for (const auto& bucket : counts.lateness) total += bucket.load(relaxed);
     for (int bucket = 0; bucket < kLatenessBuckets && total > 0; ++bucket) {

@@ -6,6 +6,9 @@
 #include <gloo/rendezvous/store.h>
 #include <gloo/transport/tcp/device.h>
 #include <gloo/transport/unbound_buffer.h>
+#include <pthread.h>
+#include <signal.h>
+#include <time.h>
 
 #include <algorithm>
 #include <condition_variable>
@@ -82,6 +85,34 @@ class Ticker {
   std::thread thread_;
 };
 
+/// While it lives, a broken connection is an error in this thread and not SIGPIPE, which would end
+/// the program: gloo writes without MSG_NOSIGNAL. The program's own disposition stays as it is.
+class PipeGuard {
+ public:
+  PipeGuard() {
+    sigemptyset(&pipe_);
+    sigaddset(&pipe_, SIGPIPE);
+    was_pending_ = is_pending();
+    pthread_sigmask(SIG_BLOCK, &pipe_, &before_);
+  }
+  ~PipeGuard() {
+    const timespec at_once{};
+    while (!was_pending_ && is_pending() && sigtimedwait(&pipe_, nullptr, &at_once) == SIGPIPE) {
+    }
+    pthread_sigmask(SIG_SETMASK, &before_, nullptr);
+  }
+  PipeGuard(const PipeGuard&) = delete;
+  PipeGuard& operator=(const PipeGuard&) = delete;
+
+ private:
+  static bool is_pending() {
+    sigset_t pending;
+    return sigpending(&pending) == 0 && sigismember(&pending, SIGPIPE) == 1;
+  }
+  sigset_t pipe_{}, before_{};
+  bool was_pending_ = false;
+};
+
 /// What all links of a process share: gloo's device, which has a thread, and the ticker.
 struct Engine {
   std::shared_ptr<gloo::transport::Device> device;
@@ -144,6 +175,7 @@ class GlooLink final : public CrossLink {
   template <class Begin>
   std::unique_ptr<Transfer> start(int peer, std::byte* data, size_t bytes, bool sends,
                                   const Begin& begin) {
+    const PipeGuard guard;
     try {
       auto buffer = context_->createUnboundBuffer(data, bytes);
       begin(*buffer);
@@ -207,6 +239,7 @@ class GlooConnector final : public Connector {
     gloo::transport::tcp::attr attributes;
     (interface.empty() ? attributes.hostname : attributes.iface) =
         interface.empty() ? address : interface;
+    const PipeGuard guard;  // the device's thread inherits it
     try {
       engine_->device = gloo::transport::tcp::CreateDevice(attributes);
     } catch (const std::exception& error) {
@@ -219,6 +252,7 @@ class GlooConnector final : public Connector {
   std::unique_ptr<CrossLink> connect(const std::string& name, int rank, int size,
                                      TimePoint deadline,
                                      const std::function<void()>& check) override {
+    const PipeGuard guard;
     std::string why;
     for (int attempt = 0; attempt < kTries; ++attempt) {
       const std::string prefix = fmt::format("gloo/{}/{}/", name, attempt);

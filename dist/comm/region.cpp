@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <cstring>
@@ -40,6 +41,11 @@ Region Region::anonymous(size_t bytes) {
 }
 
 Region Region::create(size_t bytes) {
+  // The kernel would hand out pages until it has to kill somebody.
+  const size_t host =
+      static_cast<size_t>(sysconf(_SC_PHYS_PAGES)) * static_cast<size_t>(sysconf(_SC_PAGESIZE));
+  WEFT_CHECK(OutOfMemory, bytes <= host,
+             "shared memory: cannot allocate {} bytes; this host has {} in all", bytes, host);
   Fd fd(memfd_create("weft", MFD_CLOEXEC | MFD_ALLOW_SEALING));
   WEFT_CHECK(OutOfMemory, fd, "shared memory: memfd_create: {}", std::strerror(errno));
   const int refused = posix_fallocate(fd.get(), 0, static_cast<off_t>(bytes));

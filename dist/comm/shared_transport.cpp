@@ -1,16 +1,17 @@
 // Collectives over shared memory: processes of one host, or threads of one process.
 //
 // Note [Three ways to reduce]
-// small (<= 16 KiB)  every rank copies its data into its tile, one phase, every rank reduces all
-//                    tiles in rank order. One wait; the result is computed everywhere, from the
-//                    same numbers in the same order.
+// small (<= 16 KiB)  every rank copies its data into its tile, one phase, every rank reduces its
+//                    data and the others' tiles in rank order. One wait; the result is computed
+//                    everywhere, from the same numbers in the same order. The lines of the next
+//                    call's tile are asked for at the end, so that writing them does not wait.
 // staged             the same tile by tile, double-buffered, for two ranks. With more ranks that
 //                    would read size x data; there each rank reduces its slice of the tile for all,
 //                    and a second phase publishes the result.
-// in place           data in memory from allocate_shared, at the same place on all ranks: each rank
-//                    reduces its slice of everybody's data and writes it to everybody. Two phases,
-//                    and every cache line travels once. All announce the place of their data with
-//                    their arrival; unless all are equal the data is staged.
+// in place           data (from 1 KiB) in memory of allocate_shared, at one place on all ranks:
+//                    each rank reduces its slice of everybody's data and writes it to everybody.
+//                    Two phases, and every cache line travels once. All announce the place of their
+//                    data with their arrival; unless all are equal the data is staged.
 #include <algorithm>
 #include <cstring>
 #include <utility>

@@ -4,15 +4,12 @@
 #include <array>
 #include <cstdint>
 #include <initializer_list>
-#include <map>
-#include <sstream>
 #include <string_view>
 #include <utility>
 #include <vector>
 
 #include <weft/core/base/check.hpp>
 #include <weft/core/base/env.hpp>
-#include <weft/dist/store/host.hpp>
 #include <weft/dist/store/nodelist.hpp>
 
 namespace weft::inline v0::dist {
@@ -216,28 +213,6 @@ std::optional<Place> slurm_place() {
   return place;
 }
 
-void complete_place(Store& store, Place& place, const std::string& host) {
-  if (place.nodes > 0) return;
-  const auto key = [](int rank) { return fmt::format("place/host/{}", rank); };
-  store.set(key(place.rank), host);
-  if (place.rank == 0) {
-    std::map<std::string, int> nodes;
-    std::string table;  // the node of each rank
-    for (int rank = 0; rank < place.size; ++rank) {
-      const int next = static_cast<int>(nodes.size());
-      const int node = nodes.emplace(store.get(key(rank)), next).first->second;
-      table += fmt::format("{} ", node);
-    }
-    store.set("place/nodes", fmt::format("{} {}", nodes.size(), table));
-  }
-  std::istringstream table(store.get("place/nodes"));
-  table >> place.nodes;
-  for (int rank = 0; rank <= place.rank; ++rank) table >> place.node_rank;
-  WEFT_CHECK(CommError, static_cast<bool>(table) && place.nodes > 0,
-             "store: place/nodes holds no table of {} ranks; another program writes to the store",
-             place.size);
-}
-
 }  // namespace detail
 
 Place place_from_environment() {
@@ -267,10 +242,6 @@ Place place_from_environment() {
   if (!size) needed({"WORLD_SIZE"}, 1, *rank);
   if (!rank && size->value > 1) needed({"RANK"}, 0, *size);
   return own_place(rank.value_or(Number{"RANK", 0}), *size);
-}
-
-void complete_place(Store& store, Place& place) {
-  detail::complete_place(store, place, detail::host_identity());
 }
 
 }  // namespace weft::inline v0::dist

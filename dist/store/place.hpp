@@ -5,7 +5,6 @@
 #include <string>
 
 #include <weft/core/base/api.hpp>
-#include <weft/dist/store/store.hpp>
 
 namespace weft::inline v0::dist {
 
@@ -35,19 +34,11 @@ struct Place {
 /// are incomplete, out of range, or contradict each other.
 WEFT_API Place place_from_environment();
 
-/// Fills in `node_rank` and `nodes` where they are not known (`nodes` is 0): the ranks tell each
-/// other their hosts through `store`; every rank calls it. Nodes are numbered by their lowest rank.
-/// Throws TimeoutError where a rank does not come within the store's default timeout.
-WEFT_API void complete_place(Store& store, Place& place);
-
 namespace detail {
 
 /// What each source alone says; nothing where it is absent. Throws as place_from_environment.
 WEFT_API std::optional<Place> mpi_place();
 WEFT_API std::optional<Place> slurm_place();
-
-/// complete_place for a process whose host is told from others by the text `host`.
-WEFT_API void complete_place(Store& store, Place& place, const std::string& host);
 
 }  // namespace detail
 

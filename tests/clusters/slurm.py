@@ -179,6 +179,11 @@ def batch(context):
     return check_same_training(context, result, done, 4)
 
 
+@suite.case("salloc: the launcher goes to both nodes of an allocation by itself")
+def allocation_of_two(context):
+    return trained(context, ["salloc", "-N", "2", "--ntasks-per-node=2", context.launcher], 4)
+
+
 @suite.case("srun -n 4 train_digits as it is reaches its accuracy")
 def whole(context):
     return reaches_accuracy(context, ["srun", "-N", "1", "-n", "4"])

@@ -53,6 +53,11 @@ void use_everything(const Group& group) {
   if (ranks > 1) group.send(token, next);
   if (ranks > 1 && group.rank() == 0) group.recv(token, before);
   check(token.to_vector<float>()[99'999] == 7, "ring of send and recv");
+  try {
+    group.allocate_shared(size_t{1} << 46);  // more than any host has, and no reason to be killed
+    check(group.size() == 1, "memory without end");
+  } catch (const OutOfMemory&) {
+  }
   const Group half = group.split(group.rank() % 2);
   const Tensor one = full({1}, 1.0);
   half.all_reduce(one);

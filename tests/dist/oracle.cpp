@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include <weft/core/base/error.hpp>
 #include <weft/core/ops.hpp>
 
 namespace weft::test {
@@ -202,6 +203,11 @@ void check_splits(const Group& group, Problems& problems) {
 }
 
 void check_shared_memory(const Group& group, Problems& problems, int64_t count) {
+  if (group.size() > 1) {
+    const std::string refusal =
+        text_of<OutOfMemory>([&] { group.allocate_shared(size_t{1} << 52); });
+    problems.expect(refusal.find("shared memory") != std::string::npos, refusal);
+  }
   const Storage memory = group.allocate_shared(static_cast<size_t>(count) * sizeof(float));
   auto* shared = reinterpret_cast<float*>(memory->data);
   const Tensor own = empty({count});

@@ -15,7 +15,6 @@
 using namespace weft;
 using namespace weft::dist::detail;
 using namespace weft::test;
-using weft::dist::InProcessStore;
 using weft::dist::Store;
 using weft::dist::StoreServer;
 
@@ -106,24 +105,4 @@ TEST_CASE("hosts: own and foreign addresses") {
   check_error<ArgumentError>(
       "host_foreign", [] { address_to_serve("198.51.100.1"); },
       [](const std::string& text) { return replaced(text, host_name(), "HOST"); });
-}
-
-TEST_CASE("place: nodes that the launcher does not tell are told apart through the store") {
-  InProcessStore store;
-  const std::string hosts[] = {"b", "a", "b", "c", "a"};
-  const int expected[] = {0, 1, 0, 2, 1};
-  std::vector<weft::dist::Place> places(5);
-  std::vector<std::thread> ranks;
-  for (int rank = 0; rank < 5; ++rank) {
-    places[static_cast<size_t>(rank)].rank = rank;
-    places[static_cast<size_t>(rank)].size = 5;
-    places[static_cast<size_t>(rank)].nodes = 0;
-    ranks.emplace_back(
-        [&, rank] { complete_place(store, places[static_cast<size_t>(rank)], hosts[rank]); });
-  }
-  for (std::thread& rank : ranks) rank.join();
-  for (int rank = 0; rank < 5; ++rank) {
-    CHECK(places[static_cast<size_t>(rank)].nodes == 3);
-    CHECK(places[static_cast<size_t>(rank)].node_rank == expected[rank]);
-  }
 }

@@ -133,24 +133,23 @@ TEST_CASE("launcher test: a wrong result, a crash and a rank that leaves each fa
     if (fault == "crash") CHECK(contains(row.text, "killed by SIGSEGV"));
     if (fault == "leave") CHECK(contains(row.text, "no result of rank 1"));
     CHECK(contains(result.out, "3 passed, 1 failed, 0 skipped"));
-    if (fault == "crash")
-      CHECK(contains(result.err, "What the launcher and the ranks said:\nrank 1"));
+    if (fault == "crash") CHECK(contains(result.err, "\nrank 1 (pid "));
   }
 }
 
 TEST_CASE("launcher test: a check that hangs fails by itself, and the rest goes on") {
   // Found by the ranks: the others wait for the one that hangs.
   const ProcessResult two =
-      test_with({"--check", "barrier,broadcast", "--break", "barrier=hang", "--check_limit", "2"});
+      test_with({"--check", "barrier,broadcast", "--break", "barrier=hang", "--check_limit", "5"});
   CHECK(two.exit_code == 1);
   CHECK(row_of(two, "barrier").result == "FAIL");
   CHECK(contains(row_of(two, "barrier").text, "no result of rank 1; barrier #"));
   CHECK(row_of(two, "broadcast").result == "PASS");
   // Found by the clock: no other rank is there to notice.
   const ProcessResult one = test_with(
-      {"-n", "1", "--check", "barrier,broadcast", "--break", "barrier=hang", "--check_limit", "1"});
+      {"-n", "1", "--check", "barrier,broadcast", "--break", "barrier=hang", "--check_limit", "3"});
   CHECK(one.exit_code == 1);
-  CHECK(contains(row_of(one, "barrier").text, "no end after 1 s: no result of rank 0"));
+  CHECK(contains(row_of(one, "barrier").text, "no end after 3 s: no result of rank 0"));
   CHECK(row_of(one, "broadcast").result == "PASS");
 }
 
