@@ -12,6 +12,7 @@ namespace weft::inline v0::dist::detail {
 
 namespace {
 
+constexpr double kLostStore = 4.0;       // seconds without a word, of which one comes a second
 constexpr double kReasonPatience = 1.0;  // seconds to learn why a link broke
 constexpr double kOdd = 1.0;             // seconds after which a wait is looked into,
 constexpr double kLookEvery = 0.5;       // and how often
@@ -88,6 +89,8 @@ void SpanningGroup::Owner::on_left(int peer) { group_.fail_left(node(peer), rank
 
 void SpanningGroup::end_everywhere(const CommError& error) noexcept {
   if (ended_.exchange(true)) return;
+  // Where the store has long been silent, an attempt would only hold up the end.
+  if (parts_.store->seconds_since_contact() > kLostStore) return close_links();
   try {
     parts_.store->compare_set(ended_key(), "", encode(error), kReasonPatience);
   } catch (const Error& unreachable) {

@@ -44,6 +44,7 @@ class Program:
         self.pid = self.process.pid
         self.changed = threading.Condition()
         self.text = {"out": "", "err": ""}
+        self.came = {"out": [], "err": []}  # (seconds, lines before): when what was written
         self.readers = [
             threading.Thread(target=self.read, args=(name, stream), daemon=True)
             for name, stream in (("out", self.process.stdout), ("err", self.process.stderr))
@@ -56,6 +57,8 @@ class Program:
         while True:
             piece = os.read(stream.fileno(), 65536)
             with self.changed:
+                self.came[name].append((time.monotonic() - self.began,
+                                        self.text[name].count("\n")))
                 self.text[name] += piece.decode(errors="replace")
                 self.changed.notify_all()
             if not piece:
@@ -77,11 +80,14 @@ class Program:
         return f"{ended} after {(self.ended or time.monotonic()) - self.began:.1f} s"
 
     def transcript(self):
-        def last(text):
-            lines = text.splitlines()
+        def last(name):
+            lines = self.text[name].splitlines()
+            for seconds, number in self.came[name]:
+                if number < len(lines):
+                    lines[number] = f"({seconds:5.1f} s) {lines[number]}"
             cut = [f"… {len(lines) - 40} lines more"] if len(lines) > 40 else []
             return "\n".join(cut + lines[-40:])
-        return f"stdout:\n{last(self.out)}\nstderr:\n{last(self.err)}"
+        return f"stdout:\n{last('out')}\nstderr:\n{last('err')}"
 
     def wait_for(self, pattern, limit=60.0, times=1, where="out"):
         """Waits until the pattern has come `times` times; returns the matches."""
