@@ -221,8 +221,9 @@ std::optional<Membership::TimePoint> Membership::deadline() const {
 }
 
 void Membership::start_if_complete(Actions& out, TimePoint now) {
-  const bool enough =
-      count() >= options_.min_nodes && now >= last_arrival_ + to_duration(options_.last_call);
+  const TimePoint last_call = std::min(last_arrival_ + to_duration(options_.last_call),
+                                       gather_start_ + to_duration(options_.join_timeout));
+  const bool enough = count() >= options_.min_nodes && now >= last_call;
   if (count() < options_.max_nodes && !(elastic() && enough)) return;
   Action start{.kind = Action::Kind::start};
   start.plan.attempt = ++attempt_;
@@ -272,7 +273,8 @@ void Membership::settle(Actions& out, TimePoint now) {
     return finish({.text = cause_->text, .code = cause_->code != 0 ? cause_->code : kExitLost}, out,
                   now);
   }
-  if (restarts_ >= options_.max_restarts) return finish(*cause_, out, now);
+  if (restarts_ >= options_.max_restarts || never_starts(cause_->code))
+    return finish(*cause_, out, now);
   ++restarts_;
   gather(out, now);
 }

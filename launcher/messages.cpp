@@ -12,7 +12,6 @@ namespace {
 using dist::detail::put;
 using dist::detail::Reader;
 
-constexpr size_t kMaxFields = 4096;
 constexpr std::string_view kFrom = "launch/from/";
 
 }  // namespace
@@ -27,11 +26,11 @@ std::string pack(const Fields& fields) {
   return bytes;
 }
 
-std::optional<Fields> unpack(std::string_view bytes) {
+std::optional<Fields> unpack(std::string_view bytes, size_t max_fields) {
   Reader reader(bytes);
   const auto count = reader.take<uint32_t>();
   Fields fields;
-  if (count > kMaxFields) return std::nullopt;
+  if (count > max_fields) return std::nullopt;
   for (uint32_t i = 0; i < count && reader.ok(); ++i)
     fields.emplace_back(reader.take_bytes(reader.take<uint32_t>()));
   if (!reader.ok() || !reader.rest().empty()) return std::nullopt;

@@ -6,6 +6,7 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
@@ -84,7 +85,7 @@ class Node {
                         .join_timeout = join_timeout(),
                         .hello = hello_});
     while (!exit_code_) step();
-    link_->farewell(kFarewell);
+    if (link_->established()) link_->farewell(kFarewell);
     link_.reset();
     if (coordinator_)
       for (const std::string& line : coordinator_->reports()) say(line);
@@ -192,7 +193,11 @@ class Node {
   void end_job(const std::string& text, int code) {
     ending_ = code;
     told_ = true;
-    deadline_ = deadline_after(kEnding);
+    if (!link_->established()) {  // nobody else knows of this launcher yet
+      exit_code_ = code;
+      return;
+    }
+    deadline_ = deadline_after(std::min(kEnding, options_.grace));
     link_->send({"stop", text, std::to_string(code)});
   }
 
@@ -287,7 +292,9 @@ class Node {
     if (cut_off()) {
       exit_code_ = kExitLost;
       control_.reset();
-      return OutsideEnd{"launcher: the launcher that started this one is gone", kExitLost};
+      return OutsideEnd{.line = "launcher: the launcher that started this one is gone",
+                        .exit_code = kExitLost,
+                        .at_once = true};
     }
     const auto event = link_->take();
     if (!event) return std::nullopt;

@@ -129,6 +129,27 @@ TEST_CASE("membership: without given ranks, how many are missing") {
   check_refusal("member_waiting_count", only(job.tick(at(10)), Kind::notice).cause.text);
 }
 
+TEST_CASE("membership: at the join timeout enough hosts start, though one has just come") {
+  MembershipOptions with = options(1, 3);
+  with.join_timeout = 3;  // less than the last call
+  Membership job(with, at(0));
+  CHECK(job.join(hello("0", {}, "1:3"), at(1)).empty());
+  CHECK(job.join(hello("1", {}, "1:3"), at(2)).empty());
+  CHECK(job.tick(at(2.9)).empty());
+  REQUIRE(job.deadline().has_value());
+  CHECK(*job.deadline() == at(3));
+  CHECK(only(job.tick(at(3)), Kind::start).plan.nodes.size() == 2);
+}
+
+TEST_CASE("membership: a program that cannot be started is not started again") {
+  for (const int code : {126, 127}) {
+    Membership job = running(options(2, 2, 3));
+    only(job.failed("1", 0, {.text = "no program", .code = code}, false, at(5)), Kind::stop);
+    CHECK(job.done("0", 0, at(6)).empty());
+    CHECK(only(job.done("1", 0, at(6)), Kind::finish).cause.code == code);
+  }
+}
+
 TEST_CASE("membership: success waits for all") {
   Membership job = running();
   CHECK(job.done("0", 0, at(5)).empty());

@@ -164,6 +164,14 @@ TEST_CASE("nodes: the time limit holds while hosts are missing") {
   CHECK(first_line(first) == "launcher: time limit of 0.5 s reached");
 }
 
+TEST_CASE("nodes: Ctrl-C and the time limit end a launcher that waits for node 0 at once") {
+  Meeting meeting;
+  const auto start = std::chrono::steady_clock::now();
+  auto late = meeting.launch({"--nnodes", "2", "--node_rank", "1", "--time_limit", "0.3", kProbe});
+  CHECK(late->finish().exit_code == 124);
+  CHECK(seconds_since(start) < 8);  // about 1; the wait for an answer would be 10
+}
+
 TEST_CASE("nodes: a launcher that is killed ends the job on the other hosts within 10 s") {
   for (const size_t victim : {size_t{0}, size_t{1}}) {
     CAPTURE(victim);
