@@ -9,6 +9,9 @@ import os
 import subprocess
 import time
 
+from harness import Skip
+from wire import Wire
+
 NETWORK = "10.77.0."
 NETWORK6 = "fd77::"
 SWITCH = 254  # this process's own host number: "n0"
@@ -62,11 +65,17 @@ class Hosts:
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
         assert holder.stdout.readline() == b"up\n"
         self.holders[k] = holder
+        sh(*self.on(k), "ip", "link", "set", "lo", "up")
+        self.put_cable(k)
+
+    def put_cable(self, k):
         sh("ip", "link", "add", f"veth{k}", "type", "veth", "peer", "name", "eth0", "netns",
-           str(holder.pid))
-        sh("ip", "link", "set", f"veth{k}", "master", "br0", "up")
+           str(self.holders[k].pid))
+        self.bring_up(k, f"veth{k}")
+
+    def bring_up(self, k, port):
+        sh("ip", "link", "set", port, "master", "br0", "up")
         for command in (
-            ["link", "set", "lo", "up"],
             ["addr", "add", address(k) + "/24", "dev", "eth0"],
             # No duplicate address detection: it would hold the address back for a second.
             ["-6", "addr", "add", address6(k) + "/64", "dev", "eth0", "nodad"],
@@ -84,6 +93,21 @@ class Hosts:
         """Pulls the cable of host k, or puts it back: state "down" or "up". It is the switch's end
         that goes down, so that the host keeps its address and its connections stay half open."""
         sh("ip", "link", "set", f"veth{k}", state)
+
+    def put_wire(self, k, seed):
+        """Replaces host k's cable by one with faults, which has none yet; see wire.py."""
+        if not os.path.exists("/dev/net/tun"):
+            raise Skip("there is no /dev/net/tun; run: modprobe tun")
+        sh("ip", "link", "del", f"veth{k}")  # and its other end
+        wire = Wire(f"host{k}", f"wire{k}", seed)
+        sh("ip", "link", "set", f"host{k}", "netns", str(self.holders[k].pid))
+        sh(*self.on(k), "ip", "link", "set", f"host{k}", "name", "eth0")
+        self.bring_up(k, f"wire{k}")
+        return wire
+
+    def remove_wire(self, k, wire):
+        wire.close()  # both devices go with it
+        self.put_cable(k)
 
     def unplug(self, k):
         """Takes host k's own interface down: its kernel knows, and its routes are gone."""

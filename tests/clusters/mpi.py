@@ -44,16 +44,18 @@ def tear_down(_):
 
 
 def on_hosts(context, *names):
+    """mpirun over hosts, with what ranks on several of them need: the secret and rank 0's host."""
     network = NETWORK + "0/24"
     return mpirun("--host", ",".join(names), "--mca", "plm", "rsh", "--mca", "plm_rsh_agent",
                   context.file("into_host"), "--mca", "oob_tcp_if_include", network,
-                  "--mca", "btl_tcp_if_include", network)
+                  "--mca", "btl_tcp_if_include", network, "-x", "WEFT_TOKEN_FILE", "-x",
+                  "MASTER_ADDR=" + names[0].split(":")[0])
 
 
 @suite.case("mpirun starts tasks on three hosts")
 def tasks(context):
     done = run([*on_hosts(context, "n1:2", "n2", "n3"), "-n", "4", "sh", "-c",
-                "echo $OMPI_COMM_WORLD_RANK $(hostname)"])
+                "echo $OMPI_COMM_WORLD_RANK $(hostname)"], env={"WEFT_TOKEN_FILE": "/dev/null"})
     words = dict(line.split() for line in done.out.splitlines())
     check(done.code == 0 and words == {"0": "n1", "1": "n1", "2": "n2", "3": "n3"},
           f"tasks were spread as {words}", done)
@@ -66,8 +68,16 @@ def bare(context):
 
 @suite.case("mpirun -n 4 train_digits, bare, on two hosts")
 def bare_two_hosts(context):
-    return trained(context, [*on_hosts(context, "n1:2", "n2:2"), "-n", "4", "-x",
-                             "WEFT_TOKEN_FILE"], 4, env={"WEFT_TOKEN_FILE": context.token_file()})
+    return trained(context, [*on_hosts(context, "n1:2", "n2:2"), "-n", "4"], 4,
+                   env={"WEFT_TOKEN_FILE": context.token_file()})
+
+
+@suite.case("mpirun on two hosts without rank 0's address is an error that says what to add")
+def no_address(context):
+    command = on_hosts(context, "n1:2", "n2:2")
+    done = run([*command[:-2], "-n", "4", *context.digits()],
+               env={"WEFT_TOKEN_FILE": context.token_file()})
+    check(done.code == 1 and "mpirun -x MASTER_ADDR=HOST" in done.err, "not said", done)
 
 
 @suite.case("mpirun -n 1 launcher -n 4 train_digits")
@@ -77,8 +87,8 @@ def launcher_alone(context):
 
 @suite.case("mpirun, one launcher -n 2 on each of two hosts")
 def launcher_each(context):
-    return trained(context, [*on_hosts(context, "n1:1", "n2:1"), "-n", "2", "-x", "WEFT_TOKEN_FILE",
-                             context.launcher, "-n", "2"], 4,
+    return trained(context, [*on_hosts(context, "n1:1", "n2:1"), "-n", "2", context.launcher,
+                             "-n", "2"], 4,
                    env={"WEFT_TOKEN_FILE": context.token_file()})
 
 
@@ -95,15 +105,14 @@ def kill_bare(context):
 
 @suite.case("kill -9 of a bare rank ends the job on both of its hosts")
 def kill_bare_two_hosts(context):
-    program = Program([*on_hosts(context, "n1:2", "n2:2"), "-n", "4", "-x", "WEFT_TOKEN_FILE",
-                       *context.digits(epochs=1000)],
+    program = Program([*on_hosts(context, "n1:2", "n2:2"), "-n", "4", *context.digits(epochs=1000)],
                       env={"WEFT_TOKEN_FILE": context.token_file()}, title="mpirun")
     return killed(context, program, "OMPI_COMM_WORLD_RANK", 137)
 
 
 @suite.case("kill -9 of a rank under mpirun launcher ends the job on both hosts")
 def kill_launched(context):
-    program = Program([*on_hosts(context, "n1:1", "n2:1"), "-n", "2", "-x", "WEFT_TOKEN_FILE",
-                       context.launcher, "-n", "2", *context.digits(epochs=1000)],
+    program = Program([*on_hosts(context, "n1:1", "n2:1"), "-n", "2", context.launcher, "-n", "2",
+                       *context.digits(epochs=1000)],
                       env={"WEFT_TOKEN_FILE": context.token_file()}, title="mpirun launcher")
     return killed(context, program, "RANK", 137)

@@ -240,6 +240,52 @@ def first_words(programs):
     return "; ".join(words)
 
 
+def trained_over(context, epochs=3, options=(), **faults):
+    """Two hosts, the second behind a wire with faults: the same losses as without."""
+    path = context.file("wire.json")
+    context.reference(4, epochs)
+    wire = context.hosts.put_wire(2, seed=7)
+    try:
+        for name, value in faults.items():
+            setattr(wire, name, value)
+        launchers = Launchers(context, 2, options=options)
+        launchers.start_all(context.digits("--json", path, epochs=epochs))
+        programs = launchers.finish()
+        check(all(p.code == 0 for p in programs), "training failed", *programs)
+        check(wire.passed > 100, "nothing went over the wire", *programs)
+        return (f"{programs[0].seconds:.1f} s, {wire.passed} frames, {wire.harmed} of them harmed; "
+                + check_same_training(context, path, programs[0], 4, epochs))
+    finally:
+        context.hosts.remove_wire(2, wire)
+
+
+@suite.case("F07 gloo and store over a wire with a delay of 50 ms and jitter")
+def delayed(context):
+    return trained_over(context, epochs=1, delay=0.05, jitter=0.01)
+
+
+@suite.case("F07 gloo and store over a wire that swaps, loses, repeats and damages frames")
+def harmed(context):
+    return trained_over(context, reorder=True, jitter=0.002, loss=0.005, repeat=0.01, damage=0.005)
+
+
+@suite.case("F07 a wire that lets nothing through in one direction ends all hosts")
+def stalled(context):
+    notes = []
+    for direction, name in ((0, "from node 1"), (1, "to node 1")):
+        wire = context.hosts.put_wire(2, seed=7)
+        try:
+            launchers = Launchers(context, 2)
+            programs = launchers.start_all(context.digits(epochs=10000))
+            launchers.until_training()
+            wire.stalled = {direction}
+            took = launchers.check_all_failed(time.monotonic(), 15)
+            notes.append(f"{name}: {took:.1f} s; {first_words(programs)}")
+        finally:
+            context.hosts.remove_wire(2, wire)
+    return "; ".join(notes)
+
+
 @suite.case("F09 node 0's launcher killed before the others have met")
 def killed_before(context):
     launchers = Launchers(context, 3)
