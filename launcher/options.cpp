@@ -266,7 +266,8 @@ Setting settle(const Option& option, const CommandLine& line, const std::vector<
                Sources sources) {
   Setting setting{.option = &option, .value = option.initial};
   for (const Setting& candidate : file)
-    if (candidate.option == &option) setting = candidate;
+    if (candidate.option == &option && !(option.kind == Kind::text && candidate.value.empty()))
+      setting = candidate;
   if (sources == Sources::all)
     if (auto found = from_environment(option)) setting = *std::move(found);
   if (option.kind == Kind::variable) return setting;
