@@ -240,13 +240,16 @@ TEST_CASE("hosts: orders and messages survive the way, and nothing else is taken
   CHECK_FALSE(unpack(std::string("\xff\xff\xff\xff", 4)));
   CHECK(sender_of(key_from("ab", 3)) == "ab");
   CHECK(sender_of("rank_exit/1").empty());
-  const NodeHello hello{.host = "h", .version = "1", .nodes = "2", .node_rank = 1, .ranks = 4};
+  const NodeHello hello{
+      .host = "h", .version = "1", .nodes = "2", .node_rank = 1, .ranks = 4, .total = 7};
   const auto parsed = parse_hello(to_fields(hello));
   REQUIRE(parsed.has_value());
   CHECK(parsed->node_rank == 1);
   CHECK(parsed->ranks == 4);
-  CHECK_FALSE(parse_hello({"hello", "h", "1", "2", "-1", "4", ""}));
-  CHECK_FALSE(parse_hello({"hello", "h", "1", "2", "", "0", ""}));
+  CHECK(parsed->total == 7);
+  CHECK_FALSE(parse_hello({"hello", "h", "1", "2", "-1", "4", "", "0"}));
+  CHECK_FALSE(parse_hello({"hello", "h", "1", "2", "", "-1", "", "0"}));
+  CHECK_FALSE(parse_hello({"hello", "h", "1", "2", "", "1", "", "x"}));
   CHECK_FALSE(parse_assignment({"start", "0", "1", "1", "0", "0", "x", "id"}));
   const auto alone = launch({"remote"});
   CHECK(alone.exit_code == 2);
