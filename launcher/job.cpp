@@ -403,6 +403,7 @@ void Job::settle_doubt(bool at_end) {
 
 void Job::on_outside() {
   const auto end = options_.outside ? options_.outside() : std::nullopt;
+  if (end && end->signal != 0) return signal_groups(end->signal, false);
   if (end && end->at_once && stopping_) kill_ranks();
   if (!end || (stopping_ && !awaiting_) || (running_ == 0 && !awaiting_)) return;
   const bool asked = std::exchange(awaiting_, false);
@@ -469,6 +470,10 @@ void Job::say(const std::string& line) {
 /// Waits for a slow reader of the launcher's own output; Ctrl-C gives it up.
 void Job::drain_sinks() {
   while (!abandoned_ && (out_.backlog() > 0 || err_.backlog() > 0)) step();
+  if (out_.error() == 0) return;
+  say(fmt::format("launcher: standard output: {}; output of the ranks is lost",
+                  std::strerror(out_.error())));
+  while (!abandoned_ && err_.backlog() > 0) step();
 }
 
 }  // namespace weft::inline v0::launcher

@@ -27,6 +27,7 @@ struct OutsideEnd {
   int exit_code = 1;
   bool own = false;      ///< it is what on_failure told
   bool at_once = false;  ///< nobody is left to wait for: the ranks are killed
+  int signal = 0;        ///< no end at all: the ranks get this signal
 };
 
 /// What failed first on this host.
@@ -85,6 +86,9 @@ class Job {
   /// Starts the ranks and watches them to the end. The signals in `handled_signals()` must be
   /// blocked. Returns the launcher's exit code.
   int run();
+
+  /// Whether output of the ranks could not be written, which the last lines on stderr say.
+  bool output_lost() const noexcept { return out_.error() != 0 || err_.error() != 0; }
 
   static sigset_t handled_signals();
 

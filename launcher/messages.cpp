@@ -67,17 +67,19 @@ Fields to_fields(const NodeHello& hello) {
           hello.nodes,
           hello.node_rank ? std::to_string(*hello.node_rank) : "",
           std::to_string(hello.ranks),
-          hello.hosts_store ? "1" : ""};
+          hello.hosts_store ? "1" : "",
+          std::to_string(hello.total)};
 }
 
 std::optional<NodeHello> parse_hello(const Fields& fields) {
-  if (fields.size() != 7 || fields[0] != "hello") return std::nullopt;
-  const auto ranks = to_int(fields[5]);
-  if (!ranks || *ranks < 1) return std::nullopt;
+  if (fields.size() != 8 || fields[0] != "hello") return std::nullopt;
+  const auto ranks = to_int(fields[5]), total = to_int(fields[7]);
+  if (!ranks || *ranks < 0 || !total || *total < 0) return std::nullopt;
   NodeHello hello{.host = fields[1],
                   .version = fields[2],
                   .nodes = fields[3],
                   .ranks = *ranks,
+                  .total = *total,
                   .hosts_store = fields[6] == "1"};
   if (!fields[4].empty()) {
     hello.node_rank = to_int(fields[4]);

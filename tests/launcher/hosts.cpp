@@ -200,6 +200,19 @@ TEST_CASE("hosts: a flag is one however it is written, and there is no end to ar
   CHECK_MESSAGE(result.err.empty(), result.err);
 }
 
+TEST_CASE("hosts: SIGUSR1 and SIGUSR2 reach the ranks of all hosts") {
+  const Cluster cluster(kTwoHosts);
+  Launched launched(cluster.arguments({kProbe, "block=USR1", "block=USR2", "out=up", "await=USR1",
+                                       "out=one", "await=USR2", "out=two"}));
+  launched.wait_for("up", 3);
+  launched.signal(SIGUSR1);
+  launched.wait_for("one", 3);
+  launched.signal(SIGUSR2);
+  const auto result = launched.finish();
+  CHECK(result.exit_code == 0);
+  CHECK(count_of(result.out, "two") == 3);
+}
+
 TEST_CASE("hosts: restarts over ssh, with one summary") {
   const Cluster cluster(kTwoHosts);
   const auto result =
@@ -240,13 +253,16 @@ TEST_CASE("hosts: orders and messages survive the way, and nothing else is taken
   CHECK_FALSE(unpack(std::string("\xff\xff\xff\xff", 4)));
   CHECK(sender_of(key_from("ab", 3)) == "ab");
   CHECK(sender_of("rank_exit/1").empty());
-  const NodeHello hello{.host = "h", .version = "1", .nodes = "2", .node_rank = 1, .ranks = 4};
+  const NodeHello hello{
+      .host = "h", .version = "1", .nodes = "2", .node_rank = 1, .ranks = 4, .total = 7};
   const auto parsed = parse_hello(to_fields(hello));
   REQUIRE(parsed.has_value());
   CHECK(parsed->node_rank == 1);
   CHECK(parsed->ranks == 4);
-  CHECK_FALSE(parse_hello({"hello", "h", "1", "2", "-1", "4", ""}));
-  CHECK_FALSE(parse_hello({"hello", "h", "1", "2", "", "0", ""}));
+  CHECK(parsed->total == 7);
+  CHECK_FALSE(parse_hello({"hello", "h", "1", "2", "-1", "4", "", "0"}));
+  CHECK_FALSE(parse_hello({"hello", "h", "1", "2", "", "-1", "", "0"}));
+  CHECK_FALSE(parse_hello({"hello", "h", "1", "2", "", "1", "", "x"}));
   CHECK_FALSE(parse_assignment({"start", "0", "1", "1", "0", "0", "x", "id"}));
   const auto alone = launch({"remote"});
   CHECK(alone.exit_code == 2);

@@ -87,15 +87,17 @@ struct Elastic {
 
   Elastic() {
     std::ofstream(folder / "token") << "a secret of the test of restarts\n";
+    ::chmod((folder / "token").c_str(), 0600);
     variable = "WEFT_TOKEN_FILE=" + (folder / "token").string();
     const weft::dist::detail::Fd probe = weft::dist::detail::listen_on("127.0.0.3", port);
   }
   std::unique_ptr<Launched> start(const std::string& nodes,
-                                  const std::vector<std::string>& more = {}) {
-    std::vector<std::string> arguments = {
-        "--nnodes", nodes, "--rdzv_endpoint", "127.0.0.3:" + std::to_string(port), "-n", "1"};
+                                  const std::vector<std::string>& more = {"-n", "1"},
+                                  const std::string& shown = "WORLD_SIZE") {
+    std::vector<std::string> arguments = {"--nnodes", nodes, "--rdzv_endpoint",
+                                          "127.0.0.3:" + std::to_string(port)};
     arguments.insert(arguments.end(), more.begin(), more.end());
-    arguments.insert(arguments.end(), {kProbe, "env=WORLD_SIZE", "forever"});
+    arguments.insert(arguments.end(), {kProbe, "env=" + shown, "forever"});
     return std::make_unique<Launched>(arguments, std::vector<std::string>{variable});
   }
 };
@@ -104,10 +106,27 @@ struct Elastic {
 
 TEST_CASE("restarts: an elastic job of enough hosts starts at the join timeout") {
   Elastic job;
-  auto a = job.start("1:2", {"--join_timeout", "1"});
+  auto a = job.start("1:2", {"-n", "1", "--join_timeout", "1"});
   a->wait_for("WORLD_SIZE=1");
   a->signal(SIGINT);
   CHECK(a->finish().exit_code == 130);
+}
+
+TEST_CASE("restarts: SIGTERM takes a host from an elastic job, whose ranks are dealt out anew") {
+  Elastic job;
+  const auto start = [&](const char* node) {
+    return job.start("1:2", {"--node_rank", node, "--num_processes", "3"}, "LOCAL_WORLD_SIZE");
+  };
+  const auto host = start("0"), guest = start("1");
+  host->wait_for("LOCAL_WORLD_SIZE=2", 2);
+  guest->wait_for("LOCAL_WORLD_SIZE=1");
+  guest->signal(SIGTERM);
+  CHECK(guest->finish().exit_code == 143);
+  host->wait_for("LOCAL_WORLD_SIZE=3", 3);
+  host->signal(SIGINT);
+  const auto result = host->finish();
+  CHECK(result.exit_code == 130);
+  CHECK(count_of(result.err, " leaves: SIGTERM to the launcher") >= 1);
 }
 
 TEST_CASE("restarts: an elastic job goes on without a host that died, and with one that comes") {
