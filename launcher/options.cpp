@@ -7,6 +7,7 @@
 #include <weft/core/base/env.hpp>
 #include <weft/launcher/cpus.hpp>
 #include <weft/launcher/error.hpp>
+#include <weft/launcher/messages.hpp>
 #include <weft/launcher/option_values.hpp>
 
 namespace weft::inline v0::launcher {
