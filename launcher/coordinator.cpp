@@ -167,6 +167,8 @@ Membership::Actions Coordinator::on_message(const Event& event, TimePoint now) {
     return membership_.failed(event.id, *number(1), {.text = fields[2], .code = *number(3)},
                               fields[4] == "1", now);
   if (fields[0] == "done" && number(1)) return membership_.done(event.id, *number(1), now);
+  if (fields[0] == "leave" && fields.size() == 3 && number(2))
+    return membership_.leave(event.id, {.text = fields[1], .code = *number(2)}, now);
   if (fields[0] == "stop" && fields.size() == 3 && number(2))
     return membership_.stop(event.id, {.text = fields[1], .code = *number(2)}, now);
   if (fields[0] == "ended" && fields.size() == 4 && number(1) && number(2))

@@ -13,6 +13,9 @@ inline constexpr int kExitTimeLimit = 124;      ///< as timeout(1)
 inline constexpr int kExitNotExecutable = 126;  ///< as a shell
 inline constexpr int kExitNotFound = 127;
 
+/// Whether an exit code says that the program cannot be started, the next time no more than now.
+inline bool never_starts(int code) { return code == kExitNotExecutable || code == kExitNotFound; }
+
 class LaunchError : public Error {
  public:
   LaunchError(int code, const std::string& text) : Error(text), code_(code) {}

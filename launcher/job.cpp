@@ -239,10 +239,7 @@ void Job::on_timers() {
                        kExitTimeLimit);
     stop(kExitTimeLimit, SIGTERM);
   }
-  if (stopping_ && !killing_ && now >= kill_at_) {
-    killing_ = true;
-    signal_groups(SIGKILL, false);
-  }
+  if (stopping_ && !killing_ && now >= kill_at_) kill_ranks();
 }
 
 /// Full sinks are watched until they take more; meanwhile the ranks' output stays in their pipes.
@@ -297,8 +294,7 @@ void Job::on_signal(int signal, pid_t sender) {
   if (stopping_ && (signal == SIGINT || signal == SIGQUIT)) {
     if (!killing_)
       say(fmt::format("launcher: {} again; killing {} ranks", signal_name(signal), running_));
-    killing_ = true;
-    return signal_groups(SIGKILL, false);
+    return kill_ranks();
   }
   if (stopping_) return signal_groups(signal, false);
   say(fmt::format("launcher: {} passed on to {} ranks; those still there after {:g} s are killed",
@@ -407,14 +403,17 @@ void Job::settle_doubt(bool at_end) {
 
 void Job::on_outside() {
   const auto end = options_.outside ? options_.outside() : std::nullopt;
+  if (end && end->at_once && stopping_) kill_ranks();
   if (!end || (stopping_ && !awaiting_) || (running_ == 0 && !awaiting_)) return;
   const bool asked = std::exchange(awaiting_, false);
   if (asked && end->own) return say_first_failure();
   first_failed_ = -1;
   elsewhere_ = true;
   if (!options_.told) say(end->line);
-  if (!asked) return stop(end->exit_code, SIGTERM);
   exit_code_ = end->exit_code;
+  if (asked) return;
+  stop(end->exit_code, SIGTERM);
+  if (end->at_once) kill_ranks();
 }
 
 void Job::stop(int exit_code, int signal) {
@@ -424,6 +423,11 @@ void Job::stop(int exit_code, int signal) {
   kill_at_ = deadline_after(options_.grace);
   signal_groups(signal, true);
   signal_groups(SIGCONT, false);  // a stopped rank would not see the signal
+}
+
+void Job::kill_ranks() {
+  killing_ = true;
+  signal_groups(SIGKILL, false);
 }
 
 /// Ended ranks are still to be reaped, so their groups' numbers are still theirs.

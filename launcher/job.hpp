@@ -25,7 +25,8 @@ namespace weft::inline v0::launcher {
 struct OutsideEnd {
   std::string line = {};  ///< what is said, as the launcher's first line
   int exit_code = 1;
-  bool own = false;  ///< it is what on_failure told
+  bool own = false;      ///< it is what on_failure told
+  bool at_once = false;  ///< nobody is left to wait for: the ranks are killed
 };
 
 /// What failed first on this host.
@@ -126,6 +127,7 @@ class Job {
 
   TimePoint time_limit_end() const;
   void stop(int exit_code, int signal);
+  void kill_ranks();
   void signal_groups(int signal, bool ended_too);
   void suspend();
   void finish();

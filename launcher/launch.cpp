@@ -184,7 +184,8 @@ class LocalLaunch {
   int run() {
     for (;; begin_next()) {
       const int code = run_attempt();
-      if (code == 0 || stopped_ || job_.attempt >= options_.max_restarts) return code;
+      if (code == 0 || stopped_ || job_.attempt >= options_.max_restarts || never_starts(code))
+        return code;
     }
   }
 
@@ -238,9 +239,10 @@ int launch(const LaunchOptions& given) {
   // Only inside an allocation does it matter how this program was started: /proc may be missing.
   if (env::get("SLURM_JOB_ID"))
     if (const auto command = srun_command(given, own_command())) become_srun(*command);
+  if (given.controlled) return launch_node(given);  // part of a job, whatever it finds here
   const LaunchOptions options = under_scheduler(given);
   if (!options.hostfile.empty()) return launch_over_ssh(options);
-  if (options.nnodes_max > 1 || options.controlled) return launch_node(options);
+  if (options.nnodes_max > 1) return launch_node(options);
   return LocalLaunch(options).run();
 }
 

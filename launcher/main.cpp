@@ -47,7 +47,9 @@ int run_launch(const std::vector<std::string>& arguments) {
 /// Started through ssh by the launcher of another host, which tells the rest.
 int run_remote() {
   const Orders orders = take_orders();
-  LaunchOptions options = resolve(parse_command_line(orders.arguments));
+  // The orders have all that was said by flag, variable or file on the host of the user.
+  LaunchOptions options =
+      resolve(parse_command_line(orders.arguments), {}, true, Sources::file_alone);
   options.controlled = true;
   return launch(options);
 }

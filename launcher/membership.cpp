@@ -6,6 +6,7 @@
 
 #include <weft/core/base/check.hpp>
 #include <weft/launcher/error.hpp>
+#include <weft/launcher/options.hpp>
 
 namespace weft::inline v0::launcher {
 
@@ -26,6 +27,10 @@ std::string listed(const std::vector<std::string>& items) {
     text += (i == 0 ? "" : ", ") + items[i];
   if (items.size() > kNamed) text += fmt::format(" and {} more", items.size() - kNamed);
   return text;
+}
+
+std::string total_text(int total) {
+  return total == 0 ? "no --num_processes" : fmt::format("--num_processes {}", total);
 }
 
 }  // namespace
@@ -50,6 +55,11 @@ std::optional<std::string> Membership::objection(const NodeHello& hello) const {
   if (hello.nodes != nodes)
     return fmt::format("--nnodes {} on {}, but --nnodes {} on node 0; give the same on every host",
                        hello.nodes, name(hello), nodes);
+  if (hello.total != options_.total_ranks)
+    return fmt::format("{} on {}, but {} on node 0; give the same on every host",
+                       total_text(hello.total), name(hello), total_text(options_.total_ranks));
+  if (hello.ranks < 1)
+    return fmt::format("no ranks on {}; give at least one for each host", name(hello));
   if (hello.node_rank && *hello.node_rank >= options_.max_nodes)
     return fmt::format("--node_rank {} on {}, but --nnodes {}; hosts are numbered from 0",
                        *hello.node_rank, name(hello), nodes);
@@ -151,19 +161,33 @@ Membership::Actions Membership::done(const std::string& id, int attempt, TimePoi
 Membership::Actions Membership::gone(const std::string& id, const std::string& reason,
                                      TimePoint now) {
   Actions out;
-  const auto found = nodes_.find(id);
-  if (found == nodes_.end() || state_ == State::finished) return out;
-  const NodeHello hello = found->second.hello;
-  nodes_.erase(found);
+  if (state_ == State::finished) return out;
+  const auto found = nodes_.extract(id);  // none where it had said that it leaves
   if (busy_.erase(id) == 0) return out;
   changed_ = true;
-  const auto planned = planned_.find(id);
-  if (state_ == State::running)
-    begin_stop({.text = fmt::format("node {} {} is gone: {}", planned->second.node_rank,
-                                    name(hello), reason),
+  if (state_ == State::running && found)
+    begin_stop({.text = fmt::format("node {} {} is gone: {}", planned_.at(id).node_rank,
+                                    name(found.mapped().hello), reason),
                 .code = kExitLost},
                out);
   settle_if_over(out, now);
+  return out;
+}
+
+Membership::Actions Membership::leave(const std::string& id, Cause cause, TimePoint now) {
+  const auto found = nodes_.find(id);
+  if (found == nodes_.end() || state_ == State::finished) return {};
+  if (!elastic() || count() <= options_.min_nodes) return stop(id, std::move(cause), now);
+  Actions out;
+  const std::string who = name(found->second.hello);
+  nodes_.erase(found);
+  if (!busy_.contains(id)) return out;
+  changed_ = true;
+  if (state_ == State::running)
+    begin_stop(
+        {.text = fmt::format("node {} {} leaves: {}", planned_.at(id).node_rank, who, cause.text),
+         .code = kExitLost},
+        out);
   return out;
 }
 
@@ -221,18 +245,22 @@ std::optional<Membership::TimePoint> Membership::deadline() const {
 }
 
 void Membership::start_if_complete(Actions& out, TimePoint now) {
-  const bool enough =
-      count() >= options_.min_nodes && now >= last_arrival_ + to_duration(options_.last_call);
+  const TimePoint last_call = std::min(last_arrival_ + to_duration(options_.last_call),
+                                       gather_start_ + to_duration(options_.join_timeout));
+  const bool enough = count() >= options_.min_nodes && now >= last_call;
   if (count() < options_.max_nodes && !(elastic() && enough)) return;
   Action start{.kind = Action::Kind::start};
   start.plan.attempt = ++attempt_;
   planned_.clear();
   for (const auto& [rank, node] : places()) {
+    const int index = static_cast<int>(start.plan.nodes.size());
     const PlannedNode planned{.id = node->hello.id,
                               .host = node->hello.host,
-                              .node_rank = static_cast<int>(start.plan.nodes.size()),
+                              .node_rank = index,
                               .first_rank = start.plan.ranks,
-                              .ranks = node->hello.ranks};
+                              .ranks = options_.total_ranks != 0
+                                           ? share_of(options_.total_ranks, count(), index)
+                                           : node->hello.ranks};
     start.plan.ranks += planned.ranks;
     start.plan.nodes.push_back(planned);
     planned_[planned.id] = planned;
@@ -272,7 +300,8 @@ void Membership::settle(Actions& out, TimePoint now) {
     return finish({.text = cause_->text, .code = cause_->code != 0 ? cause_->code : kExitLost}, out,
                   now);
   }
-  if (restarts_ >= options_.max_restarts) return finish(*cause_, out, now);
+  if (restarts_ >= options_.max_restarts || never_starts(cause_->code))
+    return finish(*cause_, out, now);
   ++restarts_;
   gather(out, now);
 }

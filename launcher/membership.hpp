@@ -21,6 +21,7 @@ struct NodeHello {
   std::string nodes = {};    ///< --nnodes as it was given there: "2", "1:4"
   std::optional<int> node_rank = {};
   int ranks = 1;             ///< that it would start
+  int total = 0;             ///< --num_processes, of all hosts; 0: not given there
   bool hosts_store = false;  ///< node 0, unless it says otherwise
 };
 
@@ -61,6 +62,7 @@ struct Action {
 
 struct MembershipOptions {
   int min_nodes = 1, max_nodes = 1;
+  int total_ranks = 0;        ///< to be dealt out among the nodes; 0: each has its own number
   int max_restarts = 0;       ///< after failures of ranks; nodes that come or go are not counted
   double join_timeout = 120;  ///< seconds
   double last_call = 5;       ///< seconds without an arrival before fewer than max_nodes start
@@ -90,6 +92,9 @@ class Membership {
   Actions done(const std::string& id, int attempt, TimePoint now);
   /// The launcher, or the way to it, is lost.
   Actions gone(const std::string& id, const std::string& reason, TimePoint now);
+  /// The node is taken from the job, and ends its ranks by itself. Where too few would be left,
+  /// that is the job's end.
+  Actions leave(const std::string& id, Cause cause, TimePoint now);
   /// Somebody ended the job there (a signal, the time limit): no further attempt.
   Actions stop(const std::string& id, Cause cause, TimePoint now);
   /// The job ends for a reason beyond its launchers: no further attempt.

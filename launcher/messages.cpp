@@ -12,7 +12,6 @@ namespace {
 using dist::detail::put;
 using dist::detail::Reader;
 
-constexpr size_t kMaxFields = 4096;
 constexpr std::string_view kFrom = "launch/from/";
 
 }  // namespace
@@ -27,11 +26,11 @@ std::string pack(const Fields& fields) {
   return bytes;
 }
 
-std::optional<Fields> unpack(std::string_view bytes) {
+std::optional<Fields> unpack(std::string_view bytes, size_t max_fields) {
   Reader reader(bytes);
   const auto count = reader.take<uint32_t>();
   Fields fields;
-  if (count > kMaxFields) return std::nullopt;
+  if (count > max_fields) return std::nullopt;
   for (uint32_t i = 0; i < count && reader.ok(); ++i)
     fields.emplace_back(reader.take_bytes(reader.take<uint32_t>()));
   if (!reader.ok() || !reader.rest().empty()) return std::nullopt;
@@ -68,17 +67,19 @@ Fields to_fields(const NodeHello& hello) {
           hello.nodes,
           hello.node_rank ? std::to_string(*hello.node_rank) : "",
           std::to_string(hello.ranks),
-          hello.hosts_store ? "1" : ""};
+          hello.hosts_store ? "1" : "",
+          std::to_string(hello.total)};
 }
 
 std::optional<NodeHello> parse_hello(const Fields& fields) {
-  if (fields.size() != 7 || fields[0] != "hello") return std::nullopt;
-  const auto ranks = to_int(fields[5]);
-  if (!ranks || *ranks < 1) return std::nullopt;
+  if (fields.size() != 8 || fields[0] != "hello") return std::nullopt;
+  const auto ranks = to_int(fields[5]), total = to_int(fields[7]);
+  if (!ranks || *ranks < 0 || !total || *total < 0) return std::nullopt;
   NodeHello hello{.host = fields[1],
                   .version = fields[2],
                   .nodes = fields[3],
                   .ranks = *ranks,
+                  .total = *total,
                   .hosts_store = fields[6] == "1"};
   if (!fields[4].empty()) {
     hello.node_rank = to_int(fields[4]);

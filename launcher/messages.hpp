@@ -16,9 +16,12 @@ namespace weft::inline v0::launcher {
 
 using Fields = std::vector<std::string>;
 
-/// The fields as one value, and back; nothing where the bytes are no such value.
+inline constexpr size_t kMaxFields = 4096;  ///< of a message
+
+/// The fields as one value, and back; nothing where the bytes are no such value, or one of more
+/// than `max_fields` fields.
 std::string pack(const Fields& fields);
-std::optional<Fields> unpack(std::string_view bytes);
+std::optional<Fields> unpack(std::string_view bytes, size_t max_fields = kMaxFields);
 
 std::string key_from(const std::string& id, uint64_t number);
 std::string key_to(const std::string& id, uint64_t number);

@@ -6,6 +6,7 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
@@ -70,7 +71,12 @@ class Node {
               .version = WEFT_VERSION,
               .nodes = nodes_text(),
               .node_rank = options.node_rank,
-              .ranks = options.ranks};
+              .ranks = options.ranks,
+              .total = options.total_ranks.value_or(0)};
+    if (options.total_ranks && *options.total_ranks < options.nnodes_max)
+      throw LaunchError(kExitUsage,
+                        fmt::format("{}: fewer ranks than {} hosts; give at least one for each",
+                                    shown(options.setting("num_processes")), options.nnodes_max));
     if (options.controlled) take_control_line();
     if (options.time_limit) deadline_ = deadline_after(*options.time_limit);
   }
@@ -84,7 +90,7 @@ class Node {
                         .join_timeout = join_timeout(),
                         .hello = hello_});
     while (!exit_code_) step();
-    link_->farewell(kFarewell);
+    if (link_->established()) link_->farewell(kFarewell);
     link_.reset();
     if (coordinator_)
       for (const std::string& line : coordinator_->reports()) say(line);
@@ -118,6 +124,7 @@ class Node {
     CoordinatorOptions options;
     options.membership.min_nodes = options_.nnodes_min;
     options.membership.max_nodes = options_.nnodes_max;
+    options.membership.total_ranks = options_.total_ranks.value_or(0);
     options.membership.max_restarts = options_.max_restarts;
     options.membership.join_timeout = join_timeout();
     options.membership.version = WEFT_VERSION;
@@ -174,7 +181,9 @@ class Node {
         exit_code_ = *ending_;
         return;
       }
-      say(fmt::format("launcher: {}; ending the job on all hosts", signal_name(signal)));
+      leaving_ = takes_node_away(128 + signal);
+      say(fmt::format("launcher: {}; ending the job {}", signal_name(signal),
+                      leaving_ ? "on this host" : "on all hosts"));
       end_job(signal_name(signal) + kToLauncher, 128 + signal);
     }
   }
@@ -192,8 +201,20 @@ class Node {
   void end_job(const std::string& text, int code) {
     ending_ = code;
     told_ = true;
-    deadline_ = deadline_after(kEnding);
-    link_->send({"stop", text, std::to_string(code)});
+    if (!link_->established()) {  // nobody else knows of this launcher yet
+      exit_code_ = code;
+      return;
+    }
+    deadline_ = deadline_after(std::min(kEnding, options_.grace));
+    link_->send({leaving_ ? "leave" : "stop", text, std::to_string(code)});
+    if (leaving_) exit_code_ = code;
+  }
+
+  /// Whether what ends this launcher with `code` concerns its host alone: schedulers take hosts
+  /// from an elastic job with SIGTERM or SIGHUP, users end it with Ctrl-C.
+  bool takes_node_away(int code) const {
+    return options_.nnodes_min < options_.nnodes_max && !coordinator_ &&
+           (code == 128 + SIGTERM || code == 128 + SIGHUP);
   }
 
   void on_event(const LinkEvent& event) {
@@ -244,7 +265,9 @@ class Node {
       say(fmt::format("launcher: starting again, attempt {}: {} ranks on {} hosts", job.attempt,
                       job.total_ranks, job.nodes));
     told_ = false;
-    JobOptions attempt = attempt_options(options_, setup_, job);
+    LaunchOptions options = options_;
+    options.ranks = assignment.node.ranks;
+    JobOptions attempt = attempt_options(options, setup_, job);
     attempt.time_limit_from = begin_;
     const std::string number = std::to_string(job.attempt);
     attempt.on_failure = [&](const LocalFailure& failure) {
@@ -255,7 +278,9 @@ class Node {
       ending_ = code;
       told_ = true;
       const bool signal = text.starts_with("SIG");
-      link_->send({"stop", text + (signal ? kToLauncher : ""), std::to_string(code)});
+      leaving_ = takes_node_away(code);
+      link_->send(
+          {leaving_ ? "leave" : "stop", text + (signal ? kToLauncher : ""), std::to_string(code)});
     };
     attempt.on_end = [&](int rank, const std::string& text) {
       link_->send({"ended", number, std::to_string(rank), text});
@@ -267,6 +292,7 @@ class Node {
     Job(std::move(attempt)).run();
     if (exit_code_) return;
     link_->send({"done", number});
+    if (leaving_) exit_code_ = ending_;  // the others go on
     if (ending_) deadline_ = deadline_after(kEnding);
   }
 
@@ -287,7 +313,9 @@ class Node {
     if (cut_off()) {
       exit_code_ = kExitLost;
       control_.reset();
-      return OutsideEnd{"launcher: the launcher that started this one is gone", kExitLost};
+      return OutsideEnd{.line = "launcher: the launcher that started this one is gone",
+                        .exit_code = kExitLost,
+                        .at_once = true};
     }
     const auto event = link_->take();
     if (!event) return std::nullopt;
@@ -317,6 +345,7 @@ class Node {
   std::optional<NodeLink> link_;
   TimePoint begin_ = Clock::now();
   std::optional<TimePoint> deadline_;  // of the time limit, or for an answer
+  bool leaving_ = false;               // this host alone is taken from the job
   std::optional<int> ending_;          // the code of a signal or time limit here
   bool told_ = false;                  // why the ranks of this attempt were ended
   std::optional<int> exit_code_;

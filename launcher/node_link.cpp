@@ -106,6 +106,11 @@ int NodeLink::port() const {
   return port_;
 }
 
+bool NodeLink::established() const {
+  const std::lock_guard lock(mutex_);
+  return store_ != nullptr && !lost_;
+}
+
 void NodeLink::post(LinkEvent event) {
   {
     const std::lock_guard lock(mutex_);

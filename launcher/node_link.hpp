@@ -52,6 +52,9 @@ class NodeLink {
   /// The store's port; 0 before the first event other than `lost`.
   int port() const;
 
+  /// Whether node 0's launcher has been reached and the line to it still holds.
+  bool established() const;
+
   /// Sends a message; what cannot be sent shows as `lost`.
   void send(Fields fields);
 

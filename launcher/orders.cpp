@@ -12,6 +12,7 @@
 #include <weft/launcher/error.hpp>
 #include <weft/launcher/hosts.hpp>
 #include <weft/launcher/messages.hpp>
+#include <weft/launcher/option_values.hpp>
 
 namespace weft::inline v0::launcher {
 
@@ -47,7 +48,7 @@ Orders take_orders() {
   size_t size = 0;
   const auto [stop, error] = std::from_chars(header.data(), header.data() + kHeader, size, 16);
   const bool fits = error == std::errc() && stop == header.data() + kHeader && size <= kMaxOrders;
-  const auto fields = fits ? unpack(read_exactly(size)) : std::nullopt;
+  const auto fields = fits ? unpack(read_exactly(size), kMaxOrders) : std::nullopt;
   if (!fields || fields->size() < 3 || (*fields)[0] != kVersion)
     throw LaunchError(kExitUsage,
                       "the orders on standard input are of another version; install the same weft "
@@ -107,7 +108,7 @@ std::vector<std::string> node_arguments(const LaunchOptions& options, int nodes,
     const std::string name = name_of(*setting.option);
     if (setting.layer == Layer::initial || kOwn.contains(name)) continue;
     if (setting.option->kind == Kind::flag) {
-      if (setting.value == "true" || setting.value == "1") arguments.push_back("--" + name);
+      if (read_flag(setting)) arguments.push_back("--" + name);
     } else {
       arguments.push_back("--" + name);
       arguments.push_back(setting.value);

@@ -1,3 +1,5 @@
+#include <sys/stat.h>
+
 #include <cstdlib>
 #include <fstream>
 #include <iterator>
@@ -127,6 +129,12 @@ std::string detail::token_from_environment() {
         "environment: the job's store needs a secret; set WEFT_TOKEN_FILE to a file "
         "that holds the same random line on every host, or start the program with "
         "the launcher");
+  struct stat info {};
+  if (::stat(path->c_str(), &info) == 0 && (info.st_mode & (S_IRGRP | S_IROTH)) != 0)
+    fail<ArgumentError>(
+        "environment: WEFT_TOKEN_FILE={} has mode {:04o}, so others can read the secret; run chmod "
+        "600 {}",
+        *path, info.st_mode & 07777u, *path);
   std::ifstream file(*path, std::ios::binary);
   std::string token((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
   if (!file) fail<IoError>("environment: WEFT_TOKEN_FILE={} cannot be read", *path);

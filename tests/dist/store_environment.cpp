@@ -1,11 +1,13 @@
 // Finding the job's store by the environment.
 #include <doctest/doctest.h>
 
+#include <filesystem>
 #include <fstream>
 #include <string>
 #include <thread>
 
 #include <weft/core/base/error.hpp>
+#include <weft/dist/store/direct.hpp>
 #include <weft/tests/dist/store_support.hpp>
 #include <weft/tests/support/errors.hpp>
 #include <weft/tests/support/temp_dir.hpp>
@@ -56,6 +58,14 @@ TEST_CASE("store from the environment: WEFT_STORE and WEFT_TOKEN, as the launche
 TEST_CASE("store from the environment: without a launcher rank 0 hosts, the secret is in a file") {
   const TempDir folder;
   std::ofstream(folder / "token") << kToken << "\n";
+  std::filesystem::permissions(folder / "token", std::filesystem::perms(0640));
+  {
+    const Environment readable(only({{"WEFT_TOKEN_FILE", (folder / "token").string()}}));
+    check_error<ArgumentError>(
+        "store_token_readable", [] { token_from_environment(); },
+        [&](const std::string& text) { return replaced(text, folder.path(), "FOLDER"); });
+  }
+  std::filesystem::permissions(folder / "token", std::filesystem::perms(0600));
   int port = 0;
   { const Fd probe = listen_on("127.0.0.1", port); }
   Changes changes = only({{"WEFT_TOKEN_FILE", (folder / "token").string()},

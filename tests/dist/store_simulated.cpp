@@ -236,7 +236,7 @@ void SimulatedClient::call(Request request, double timeout, Then then) {
   const uint64_t id = calls_.begin(std::move(request));
   pending_.emplace(id, std::move(then));
   network_.after(
-      to_duration(timeout + 1),
+      to_duration(timeout + kSlack),
       [this, id] {
         const auto found = pending_.find(id);
         if (found == pending_.end()) return;

@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <fstream>
 #include <iterator>
 #include <string>
@@ -149,6 +150,56 @@ TEST_CASE("hosts: Ctrl-C ends all, and the launcher's own death leaves nobody") 
   killed.finish();
 }
 
+TEST_CASE("hosts: the launcher's own death kills ranks that ignore SIGTERM, without the grace") {
+  for (const bool through_ssh : {true, false}) {
+    CAPTURE(through_ssh);
+    const Cluster cluster(kTwoHosts);
+    std::vector<std::string> arguments = {"--hostfile", cluster.hostfile, "--grace", "300",
+                                          kProbe,       "ignore=TERM",    "pid",     "forever"};
+    if (through_ssh) arguments.insert(arguments.begin(), {"--ssh", cluster.ssh});
+    Launched launched(arguments);
+    launched.wait_for("pid ", 3);
+    launched.signal(SIGKILL);
+    for (const pid_t pid : launched.pids("pid")) CHECK(ends_soon(pid));
+    launched.finish();
+  }
+}
+
+TEST_CASE("hosts: a hostfile and flags that the environment names are the job's, and said once") {
+  const Cluster cluster(kTwoHosts);
+  const auto result = launch(
+      {"--ssh", cluster.ssh, kProbe, "env=WORLD_SIZE", "env=WEFT_STATS"},
+      {"WEFT_HOSTFILE=" + cluster.hostfile, "PET_NNODES=2", "WEFT_STATS=yes", "WEFT_CPU=on"});
+  CHECK(result.exit_code == 0);
+  CHECK_MESSAGE(result.err.empty(), result.err);
+  CHECK(count_of(result.out, "WORLD_SIZE=3") == 3);
+  CHECK(count_of(cluster.logged(), " remote\n") == 2);
+  const auto here = launch({kProbe, "env=WORLD_SIZE"}, {"WEFT_HOSTFILE=" + cluster.hostfile});
+  CHECK(here.exit_code == 0);
+  CHECK_MESSAGE(here.err.empty(), here.err);
+  CHECK(count_of(here.out, "WORLD_SIZE=3") == 3);
+}
+
+TEST_CASE("hosts: a flag is one however it is written, and there is no end to arguments") {
+  LaunchOptions options = with_hosts(1);
+  options.command = {"program"};
+  for (Setting& setting : options.settings)
+    if (name_of(*setting.option) == "stats" || name_of(*setting.option) == "debug") {
+      setting.value = name_of(*setting.option) == "stats" ? "yes" : "off";
+      setting.layer = Layer::environment;
+    }
+  const auto arguments = node_arguments(options, 2, 0, 1, "h:1", "job");
+  CHECK(std::count(arguments.begin(), arguments.end(), "--stats") == 1);
+  CHECK(std::count(arguments.begin(), arguments.end(), "--debug") == 0);
+
+  const Cluster cluster("127.0.0.2\n");
+  std::vector<std::string> words = {kProbe, "out=up", "--"};
+  words.insert(words.end(), 5000, "x");
+  const auto result = launch(cluster.arguments(words));
+  CHECK(result.exit_code == 0);
+  CHECK_MESSAGE(result.err.empty(), result.err);
+}
+
 TEST_CASE("hosts: restarts over ssh, with one summary") {
   const Cluster cluster(kTwoHosts);
   const auto result =
@@ -189,13 +240,16 @@ TEST_CASE("hosts: orders and messages survive the way, and nothing else is taken
   CHECK_FALSE(unpack(std::string("\xff\xff\xff\xff", 4)));
   CHECK(sender_of(key_from("ab", 3)) == "ab");
   CHECK(sender_of("rank_exit/1").empty());
-  const NodeHello hello{.host = "h", .version = "1", .nodes = "2", .node_rank = 1, .ranks = 4};
+  const NodeHello hello{
+      .host = "h", .version = "1", .nodes = "2", .node_rank = 1, .ranks = 4, .total = 7};
   const auto parsed = parse_hello(to_fields(hello));
   REQUIRE(parsed.has_value());
   CHECK(parsed->node_rank == 1);
   CHECK(parsed->ranks == 4);
-  CHECK_FALSE(parse_hello({"hello", "h", "1", "2", "-1", "4", ""}));
-  CHECK_FALSE(parse_hello({"hello", "h", "1", "2", "", "0", ""}));
+  CHECK(parsed->total == 7);
+  CHECK_FALSE(parse_hello({"hello", "h", "1", "2", "-1", "4", "", "0"}));
+  CHECK_FALSE(parse_hello({"hello", "h", "1", "2", "", "-1", "", "0"}));
+  CHECK_FALSE(parse_hello({"hello", "h", "1", "2", "", "1", "", "x"}));
   CHECK_FALSE(parse_assignment({"start", "0", "1", "1", "0", "0", "x", "id"}));
   const auto alone = launch({"remote"});
   CHECK(alone.exit_code == 2);

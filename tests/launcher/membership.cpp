@@ -103,6 +103,11 @@ TEST_CASE("membership: who does not fit is refused by name, and the job goes on 
   NodeHello old = hello("9", 1);
   old.version = "0.9";
   refused("member_version", old);
+  NodeHello none = hello("9", 1), total = hello("9", 1);
+  none.ranks = 0;
+  refused("member_no_ranks", none);
+  total.total = 4;
+  refused("member_total", total);
   const Plan plan = only(job.join(hello("1", 1), at(2)), Kind::start).plan;
   CHECK(plan.nodes.size() == 2);
   refused("member_too_many", hello("9"));
@@ -127,6 +132,27 @@ TEST_CASE("membership: without given ranks, how many are missing") {
   Membership job(options(3, 3), at(0));
   CHECK(job.join(hello("5", {}, "3"), at(0)).empty());
   check_refusal("member_waiting_count", only(job.tick(at(10)), Kind::notice).cause.text);
+}
+
+TEST_CASE("membership: at the join timeout enough hosts start, though one has just come") {
+  MembershipOptions with = options(1, 3);
+  with.join_timeout = 3;  // less than the last call
+  Membership job(with, at(0));
+  CHECK(job.join(hello("0", {}, "1:3"), at(1)).empty());
+  CHECK(job.join(hello("1", {}, "1:3"), at(2)).empty());
+  CHECK(job.tick(at(2.9)).empty());
+  REQUIRE(job.deadline().has_value());
+  CHECK(*job.deadline() == at(3));
+  CHECK(only(job.tick(at(3)), Kind::start).plan.nodes.size() == 2);
+}
+
+TEST_CASE("membership: a program that cannot be started is not started again") {
+  for (const int code : {126, 127}) {
+    Membership job = running(options(2, 2, 3));
+    only(job.failed("1", 0, {.text = "no program", .code = code}, false, at(5)), Kind::stop);
+    CHECK(job.done("0", 0, at(6)).empty());
+    CHECK(only(job.done("1", 0, at(6)), Kind::finish).cause.code == code);
+  }
 }
 
 TEST_CASE("membership: success waits for all") {
@@ -215,6 +241,45 @@ TEST_CASE("membership: elastic jobs go on with those that are there") {
   const Action end = only(job.done("7", 2, at(31)), Kind::finish);
   CHECK(end.cause.code == 0);
   CHECK(end.lines.size() == 3);
+}
+
+TEST_CASE("membership: the total is dealt out among those that are there, each time") {
+  MembershipOptions with = options(1, 2);
+  with.total_ranks = 5;
+  Membership job(with, at(0));
+  NodeHello a = hello("0", {}, "1:2"), b = hello("1", {}, "1:2");
+  a.total = b.total = 5;
+  CHECK(job.join(a, at(0)).empty());
+  const Plan both = only(job.join(b, at(1)), Kind::start).plan;
+  CHECK(both.ranks == 5);
+  CHECK(both.nodes[0].ranks == 3);
+  CHECK(both.nodes[1].first_rank == 3);
+  CHECK(both.nodes[1].ranks == 2);
+  only(job.gone("1", "its connection closed", at(10)), Kind::stop);
+  CHECK(job.done("0", 0, at(11)).empty());
+  const Plan alone = only(job.tick(at(16)), Kind::start).plan;
+  CHECK(alone.nodes.size() == 1);
+  CHECK(alone.ranks == 5);
+}
+
+TEST_CASE("membership: a node leaves an elastic job, which goes on where enough are left") {
+  const Cause cause{.text = "SIGTERM to the launcher", .code = 143};
+  for (const bool dies : {false, true}) {
+    Membership job = running(options(1, 3));
+    check_refusal("member_leaves", only(job.leave("1", cause, at(10)), Kind::stop).cause.text);
+    CHECK(job.leave("1", cause, at(10)).empty());
+    CHECK(job.done("0", 0, at(11)).empty());
+    CHECK((dies ? job.gone("1", "closed", at(12)) : job.done("1", 0, at(12))).empty());
+    CHECK(only(job.tick(at(17)), Kind::start).plan.nodes.size() == 1);
+    CHECK(job.gone("1", "closed", at(18)).empty());
+    // The last one may not leave: there it is the end.
+    only(job.leave("0", cause, at(20)), Kind::stop);
+    CHECK(only(job.done("0", 1, at(21)), Kind::finish).cause.code == 143);
+  }
+  Membership fixed = running();
+  only(fixed.leave("1", cause, at(10)), Kind::stop);
+  CHECK(fixed.done("0", 0, at(11)).empty());
+  CHECK(only(fixed.done("1", 0, at(11)), Kind::finish).cause.code == 143);
 }
 
 TEST_CASE("membership: an elastic job with too few left waits, then names them") {

@@ -1,6 +1,7 @@
 // Launchers of several hosts, which are addresses of the loopback interface here.
 #include <doctest/doctest.h>
 #include <signal.h>
+#include <sys/stat.h>
 
 #include <chrono>
 #include <fstream>
@@ -28,6 +29,7 @@ class Meeting {
  public:
   Meeting() {
     std::ofstream(folder_ / "token") << "a secret of the test of nodes\n";
+    ::chmod((folder_ / "token").c_str(), 0600);
     const weft::dist::detail::Fd probe = weft::dist::detail::listen_on("127.0.0.2", port_);
   }
 
@@ -164,6 +166,14 @@ TEST_CASE("nodes: the time limit holds while hosts are missing") {
   CHECK(first_line(first) == "launcher: time limit of 0.5 s reached");
 }
 
+TEST_CASE("nodes: Ctrl-C and the time limit end a launcher that waits for node 0 at once") {
+  Meeting meeting;
+  const auto start = std::chrono::steady_clock::now();
+  auto late = meeting.launch({"--nnodes", "2", "--node_rank", "1", "--time_limit", "0.3", kProbe});
+  CHECK(late->finish().exit_code == 124);
+  CHECK(seconds_since(start) < 8);  // about 1; the wait for an answer would be 10
+}
+
 TEST_CASE("nodes: a launcher that is killed ends the job on the other hosts within 10 s") {
   for (const size_t victim : {size_t{0}, size_t{1}}) {
     CAPTURE(victim);
@@ -201,6 +211,33 @@ TEST_CASE("nodes: a node rank that is given twice, another number of hosts") {
   const auto one = a->finish(), two = twice->finish();
   CHECK(one.exit_code + two.exit_code == 2);
   check_text("nodes_rank_twice", plain(one.exit_code == 2 ? one.err : two.err));
+}
+
+TEST_CASE("nodes: --num_processes is dealt out among hosts that are not numbered") {
+  Meeting meeting;
+  const Arguments words = {"--nnodes", "2", "--num_processes", "3", kProbe, "env=WORLD_SIZE"};
+  auto a = meeting.launch(words), b = meeting.launch(words);
+  const auto first = a->finish(), second = b->finish();
+  CHECK(first.exit_code == 0);
+  CHECK(second.exit_code == 0);
+  CHECK(count_of(first.out + second.out, " WORLD_SIZE=3\n") == 3);
+}
+
+TEST_CASE("nodes: hosts that disagree about --num_processes, or have more hosts than ranks") {
+  Meeting meeting;
+  auto a = meeting.launch(
+      {"--nnodes", "2", "--node_rank", "0", "--num_processes", "4", kProbe, "out=up"});
+  auto other =
+      meeting.launch({"--nnodes", "2", "--node_rank", "1", "--num_processes", "2", kProbe});
+  const auto wrong = other->finish();
+  CHECK(wrong.exit_code == 2);
+  check_text("nodes_wrong_total", plain(wrong.err));
+  a->signal(SIGINT);
+  CHECK(a->finish().exit_code == 130);
+  auto few = meeting.launch({"--nnodes", "1:3", "--num_processes", "2", kProbe});
+  const auto result = few->finish();
+  CHECK(result.exit_code == 2);
+  check_text("nodes_few_ranks", result.err);
 }
 
 TEST_CASE("nodes: a host that does not come is named within the join timeout") {

@@ -1,6 +1,7 @@
 // Attempts after the first one.
 #include <doctest/doctest.h>
 #include <signal.h>
+#include <sys/stat.h>
 
 #include <fstream>
 #include <memory>
@@ -55,6 +56,16 @@ TEST_CASE("restarts: when none is left, a summary and the last failure's code") 
   CHECK(count_of(result.err, "launcher: attempt ") == 3);
 }
 
+TEST_CASE("restarts: a program that cannot be started is not started again") {
+  const TempDir folder;
+  const std::string script = folder / "script";
+  std::ofstream(script) << "#!/no/such/interpreter\n";
+  ::chmod(script.c_str(), 0755);
+  const auto result = launch({"-n", "2", "--max_restarts", "3", script});
+  CHECK(result.exit_code == 127);
+  CHECK(count_of(result.err, "starting all ranks again") == 0);
+}
+
 TEST_CASE("restarts: neither Ctrl-C nor the time limit starts anything again") {
   Launched launched({"-n", "2", "--max_restarts", "5", kProbe, "out=up", "forever"});
   launched.wait_for("up", 2);
@@ -76,24 +87,47 @@ struct Elastic {
 
   Elastic() {
     std::ofstream(folder / "token") << "a secret of the test of restarts\n";
+    ::chmod((folder / "token").c_str(), 0600);
     variable = "WEFT_TOKEN_FILE=" + (folder / "token").string();
     const weft::dist::detail::Fd probe = weft::dist::detail::listen_on("127.0.0.3", port);
   }
-  std::unique_ptr<Launched> start(const std::string& nodes) {
-    const std::vector<std::string> arguments = {"--nnodes",
-                                                nodes,
-                                                "--rdzv_endpoint",
-                                                "127.0.0.3:" + std::to_string(port),
-                                                "-n",
-                                                "1",
-                                                kProbe,
-                                                "env=WORLD_SIZE",
-                                                "forever"};
+  std::unique_ptr<Launched> start(const std::string& nodes,
+                                  const std::vector<std::string>& more = {"-n", "1"},
+                                  const std::string& shown = "WORLD_SIZE") {
+    std::vector<std::string> arguments = {"--nnodes", nodes, "--rdzv_endpoint",
+                                          "127.0.0.3:" + std::to_string(port)};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    arguments.insert(arguments.end(), {kProbe, "env=" + shown, "forever"});
     return std::make_unique<Launched>(arguments, std::vector<std::string>{variable});
   }
 };
 
 }  // namespace
+
+TEST_CASE("restarts: an elastic job of enough hosts starts at the join timeout") {
+  Elastic job;
+  auto a = job.start("1:2", {"-n", "1", "--join_timeout", "1"});
+  a->wait_for("WORLD_SIZE=1");
+  a->signal(SIGINT);
+  CHECK(a->finish().exit_code == 130);
+}
+
+TEST_CASE("restarts: SIGTERM takes a host from an elastic job, whose ranks are dealt out anew") {
+  Elastic job;
+  const auto start = [&](const char* node) {
+    return job.start("1:2", {"--node_rank", node, "--num_processes", "3"}, "LOCAL_WORLD_SIZE");
+  };
+  const auto host = start("0"), guest = start("1");
+  host->wait_for("LOCAL_WORLD_SIZE=2", 2);
+  guest->wait_for("LOCAL_WORLD_SIZE=1");
+  guest->signal(SIGTERM);
+  CHECK(guest->finish().exit_code == 143);
+  host->wait_for("LOCAL_WORLD_SIZE=3", 3);
+  host->signal(SIGINT);
+  const auto result = host->finish();
+  CHECK(result.exit_code == 130);
+  CHECK(count_of(result.err, " leaves: SIGTERM to the launcher") >= 1);
+}
 
 TEST_CASE("restarts: an elastic job goes on without a host that died, and with one that comes") {
   Elastic job;

@@ -55,6 +55,7 @@ struct Secret {
   std::string variable;
   Secret() {
     std::ofstream(folder / "token") << "a secret of the test of schedulers\n";
+    ::chmod((folder / "token").c_str(), 0600);
     variable = "WEFT_TOKEN_FILE=" + (folder / "token").string();
   }
 };

@@ -184,7 +184,7 @@ TEST_CASE("samples: a wrong command line exits with 2, a missing file with 1") {
       {"sample_text_folder", {kGpt, "."}, 1},
       {"sample_text_short", {kGpt, "short.txt"}, 1},
       {"sample_json_folder", {kDigits, "--epochs", "1", "--json", "none/out.json"}, 1},
-      {"sample_batch_of_3_ranks", {kLauncher, "-n", "3", kDigits, "--epochs", "1"}, 1},
+      {"sample_batch_of_5_ranks", {kLauncher, "-n", "5", kDigits, "--epochs", "1"}, 1},
   };
   for (const Wrong& wrong : rows) check_wrong(wrong, folder.path().string());
 }
