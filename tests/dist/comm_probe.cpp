@@ -164,7 +164,7 @@ bool leave_early(const Group& group) {
   if (group.rank() == 0) return false;
   // Its host's signs of life are gone, not stopped: nobody takes it for dead.
   const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(30);
-  while (store->check({"life/0"}) && std::chrono::steady_clock::now() < end) rest.barrier();
+  while (store->check({"life/0"}) && std::chrono::steady_clock::now() < end) rest.check_alive();
   check(!store->check({"life/0"}) && store->check({"life/1"}), "only the first host is left");
   const Tensor one = full({1}, 1.0);
   rest.all_reduce(one);
