@@ -40,7 +40,12 @@ void Accelerator::run_in_order(bool first, const char* op,
       text = "an exception of an unknown type";
     }
   }
-  const Tensor rows = group().all_gather(row_of(failure != nullptr, text));
+  Tensor rows;
+  try {
+    rows = group().all_gather(row_of(failure != nullptr, text));
+  } catch (const CommError&) {
+    if (failure == nullptr) throw;  // else what failed here came first
+  }
   if (failure) std::rethrow_exception(failure);
   const std::vector<uint8_t> bytes = rows.to_vector<uint8_t>();
   for (int rank = 0; rank < num_processes(); ++rank) {

@@ -105,6 +105,8 @@ void Coordinator::abort(const Cause& cause) {
   post({.fields = {"abort", cause.text, std::to_string(cause.code)}});
 }
 
+void Coordinator::signal(int number) { post({.fields = {"signal", std::to_string(number)}}); }
+
 std::vector<std::string> Coordinator::reports() {
   const std::lock_guard lock(mutex_);
   std::vector<std::string> lines = reports_;
@@ -147,6 +149,10 @@ void Coordinator::take(const Event& event) {
 /// business here; it is passed over.
 Membership::Actions Coordinator::on_message(const Event& event, TimePoint now) {
   const Fields& fields = event.fields;
+  if (event.id.empty() && fields[0] == "signal") {
+    send_all(fields);
+    return {};
+  }
   if (event.id.empty())
     return membership_.abort({.text = fields.at(1), .code = to_int(fields.at(2)).value_or(1)}, now);
   if (auto hello = parse_hello(fields)) {

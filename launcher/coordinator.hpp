@@ -45,6 +45,9 @@ class Coordinator {
   /// Ends the job, whatever state it is in.
   void abort(const Cause& cause);
 
+  /// All launchers pass `number` on to their ranks.
+  void signal(int number);
+
   /// Lines about connections that the store dropped, for the end of the output.
   std::vector<std::string> reports();
 

@@ -309,7 +309,11 @@ class Hosts {
     signalfd_siginfo info;
     while (::read(signals_.get(), &info, sizeof info) == sizeof info) {
       const int signal = static_cast<int>(info.ssi_signo);
-      if (signal == SIGCHLD || signal == SIGUSR1 || signal == SIGUSR2) continue;
+      if (signal == SIGCHLD) continue;
+      if (signal == SIGUSR1 || signal == SIGUSR2) {
+        if (coordinator_) coordinator_->signal(signal);
+        continue;
+      }
       if (signal == SIGTSTP) {
         ::raise(SIGSTOP);
         continue;
@@ -320,9 +324,12 @@ class Hosts {
         continue;
       }
       interrupted_ = 128 + signal;
+      abandoned_ = !coordinator_;  // only output is left, which nobody reads
       told_ = true;
       say(fmt::format("launcher: {}; ending the job on all hosts", signal_name(signal)));
-      coordinator_->abort({.text = signal_name(signal) + " to the launcher", .code = 128 + signal});
+      if (coordinator_)
+        coordinator_->abort(
+            {.text = signal_name(signal) + " to the launcher", .code = 128 + signal});
     }
   }
 

@@ -403,6 +403,7 @@ void Job::settle_doubt(bool at_end) {
 
 void Job::on_outside() {
   const auto end = options_.outside ? options_.outside() : std::nullopt;
+  if (end && end->signal != 0) return signal_groups(end->signal, false);
   if (end && end->at_once && stopping_) kill_ranks();
   if (!end || (stopping_ && !awaiting_) || (running_ == 0 && !awaiting_)) return;
   const bool asked = std::exchange(awaiting_, false);

@@ -27,6 +27,7 @@ struct OutsideEnd {
   int exit_code = 1;
   bool own = false;      ///< it is what on_failure told
   bool at_once = false;  ///< nobody is left to wait for: the ranks are killed
+  int signal = 0;        ///< no end at all: the ranks get this signal
 };
 
 /// What failed first on this host.

@@ -222,6 +222,7 @@ class Node {
       case LinkEvent::Kind::notice:
         if (!options_.controlled) say("launcher: " + event.text);
         return;
+      case LinkEvent::Kind::signal: return;  // there are no ranks here
       case LinkEvent::Kind::refused:
         say("launcher: " + event.text);
         exit_code_ = kExitUsage;
@@ -320,6 +321,7 @@ class Node {
     const auto event = link_->take();
     if (!event) return std::nullopt;
     switch (event->kind) {
+      case LinkEvent::Kind::signal: return OutsideEnd{.signal = event->signal};
       case LinkEvent::Kind::stop:
         told_ = true;
         return OutsideEnd{line_of(event->cause, hello_.id), event->cause.code,

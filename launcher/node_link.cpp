@@ -194,6 +194,9 @@ bool NodeLink::on_message(const std::string& value) {
     event = {.kind = LinkEvent::Kind::refused, .text = f[1]};
   } else if (f[0] == "notice" && f.size() == 2) {
     event = {.kind = LinkEvent::Kind::notice, .text = "waiting for all hosts; " + f[1]};
+  } else if (f[0] == "signal" && f.size() == 2 && to_int(f[1])) {
+    event.kind = LinkEvent::Kind::signal;
+    event.signal = *to_int(f[1]);
   } else if (f[0] == "stop" && f.size() == 5 && to_int(f[4])) {
     event.kind = LinkEvent::Kind::stop;
     event.cause = {.text = f[1], .id = f[2], .host = f[3], .code = *to_int(f[4])};

@@ -26,11 +26,12 @@ struct NodeLinkOptions {
 
 /// What node 0 has to say, or what became of the line.
 struct LinkEvent {
-  enum class Kind { refused, notice, start, stop, finish, lost };
+  enum class Kind { refused, notice, signal, start, stop, finish, lost };
   Kind kind = Kind::lost;
   std::string text = {};
   Cause cause = {};                     ///< stop, finish
   Assignment assignment = {};           ///< start
+  int signal = 0;                       ///< signal
   std::vector<std::string> lines = {};  ///< finish
 };
 

@@ -328,7 +328,7 @@ CollectiveNotes::CollectiveNotes(const std::string& group)
     : lane_(take_lane(group)), stamps_(lane_ == nullptr ? nullptr : &own_slot->stamps) {}
 
 CollectiveNotes::~CollectiveNotes() {
-  if (lane_ != nullptr) lane_->taken.store(0, std::memory_order_release);
+  if (lane_ != nullptr && ::getpid() == own_pid) lane_->taken.store(0, std::memory_order_release);
 }
 
 void CollectiveNotes::write_names(uint64_t key, const CollectiveWords& words) {

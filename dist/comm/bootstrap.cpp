@@ -117,7 +117,8 @@ Group join_hosts(const Place& place, double timeout) {
     parts.connector = detail::make_gloo_connector(parts.store, own_address(place),
                                                   env::get("WEFT_SOCKET_IFNAME").value_or(""));
   auto peers = detail::join_processes(parts.store, spans ? fmt::format("world@{}", node) : "world",
-                                      layout.local_rank(place.rank), local_size, deadline);
+                                      layout.local_rank(place.rank), local_size, deadline,
+                                      layout.members[static_cast<size_t>(node)]);
   if (!spans) return Group(detail::make_shared_transport(std::move(peers), "world", timeout));
   parts.watch = detail::make_job_watch(parts.store, watched_by(layout, place.rank));
   return Group(detail::make_spanning_transport("world", place.rank, std::move(parts),

@@ -132,7 +132,8 @@ Control::Control(std::shared_ptr<Region> region, Peers& peers, std::string name,
       rank_(peers.rank()),
       size_(peers.size()),
       notes_(name_),
-      prints_statistics_(rank_ == 0 && env::get_flag("WEFT_STATS").value_or(false)) {
+      prints_statistics_(rank_ == 0 && env::get_flag("WEFT_STATS").value_or(false)),
+      owner_(getpid()) {
   ControlHeader& head = block_.header();
   if (rank_ == 0) {
     head.magic = kMagic;
@@ -141,7 +142,7 @@ Control::Control(std::shared_ptr<Region> region, Peers& peers, std::string name,
     head.bytes = region_->bytes();
     head.ready.store(1, std::memory_order_release);
   }
-  block_.line(rank_).pid.store(getpid(), relaxed);
+  block_.line(rank_).pid.store(owner_, relaxed);
   write_cpus(block_.cpus(rank_));
   // Everybody's first arrival: from here on the header holds and all have mapped the region.
   begin({.kind = CallKind::barrier});
@@ -160,6 +161,7 @@ Control::Control(std::shared_ptr<Region> region, Peers& peers, std::string name,
 }
 
 Control::~Control() {
+  if (getpid() != owner_) return;
   if (prints_statistics_) print_statistics();
   block_.line(rank_).left.store(1, std::memory_order_release);
   wake_all(block_.header().bell);
@@ -212,7 +214,7 @@ void Control::finish() {
 }
 
 double Control::elapsed() const {
-  return static_cast<double>(ticks() - started_) * scale_.seconds_per_tick();
+  return static_cast<double>(ticks_since(started_)) * scale_.seconds_per_tick();
 }
 
 bool Control::is_late() const { return elapsed() > timeout_ + patience_; }
@@ -280,8 +282,14 @@ void Control::await_slowly(std::atomic<uint32_t>& count, uint32_t target,
 
 void Control::check_message_peer(int peer, const std::atomic<uint32_t>& count, uint32_t target) {
   // The peer cannot have completed a phase that this rank has not come to: it waits there for good,
-  // unless it did its part of the message before.
-  if (!has_arrived(peer, phase_ + 1)) return;
+  // unless it did its part of the message before. Nor can it go on where it is in a send to this
+  // rank, which is in one itself, or both are in a recv: there one count is ahead of the other.
+  const bool sends = kind_ == CallKind::send;
+  const Channel& back = sends ? channel(peer, rank_) : channel(rank_, peer);
+  const uint32_t its = (sends ? back.sent : back.taken).load(std::memory_order_acquire);
+  const uint32_t own = (sends ? back.taken : back.sent).load(relaxed);
+  const bool crosses = static_cast<int32_t>(its - own) > 0;
+  if (!crosses && !has_arrived(peer, phase_ + 1)) return;
   if (!reached(count.load(std::memory_order_acquire), target)) fail_message(peer);
 }
 

@@ -31,12 +31,15 @@
 // than a slice past any of these. Messages between two ranks wait on words of their own, alike.
 #pragma once
 
+#include <sys/types.h>
+
 #include <exception>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include <weft/core/base/crash.hpp>
+#include <weft/core/base/error.hpp>
 #include <weft/dist/comm/call.hpp>
 #include <weft/dist/comm/control_block.hpp>
 #include <weft/dist/comm/peers.hpp>
@@ -107,6 +110,8 @@ class Control {
   void await(std::atomic<uint32_t>& count, uint32_t target, std::atomic<uint32_t>& waiters,
              int peer);
   [[noreturn]] void fail_message(int peer);
+  /// Ends the group where rank 0 of this node did not share the memory that all had agreed on.
+  [[noreturn]] void fail_sharing(const CommError& error);
 
   /// Ends the group for all ranks, once; later calls have no effect and return false.
   bool end(Ending kind, int lost_rank, const std::string& reason, int lost_pid = -1) noexcept;
@@ -145,7 +150,8 @@ class Control {
   /// Ends the group where `peer` is gone and what it is to do is not done.
   template <class Condition>
   void check_life(int peer, const Condition& is_met);
-  /// Ends the group where `peer`, who is awaited in a message, waits in a collective itself.
+  /// Ends the group where `peer`, who is awaited in a message, waits for this rank itself: in a
+  /// collective, or in a message that goes the same way.
   void check_message_peer(int peer, const std::atomic<uint32_t>& count, uint32_t target);
 
   void write_record(const Call& call, uint64_t sequence);
@@ -183,6 +189,7 @@ class Control {
   TickScale scale_;
   bool prints_statistics_;
   double patience_ = 0;
+  pid_t owner_;  ///< the process whose rank this is: a forked child is not in the group
 };
 
 }  // namespace weft::inline v0::dist::detail

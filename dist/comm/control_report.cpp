@@ -68,6 +68,13 @@ void Control::fail_lost(int peer, const std::string& why) {
   throw_ending();
 }
 
+void Control::fail_sharing(const CommError& error) {
+  if (dynamic_cast<const PeerLost*>(&error) != nullptr) fail_lost(0, "closed its connection");
+  if (dynamic_cast<const TimeoutError*>(&error) != nullptr) fail_timeout(0);
+  end(Ending::aborted, -1, error.what());
+  throw_ending();
+}
+
 std::string Control::describe_missing(int rank) const {
   const RankLine& its = block_.line(rank);
   const int pid = its.pid.load(relaxed);
@@ -75,7 +82,7 @@ std::string Control::describe_missing(int rank) const {
   const uint64_t count = its.records.load(std::memory_order_acquire);
   if (count == 0) return text + "; it has called nothing so far)";
   const auto seconds_ago = [this](uint64_t stamp) {
-    return static_cast<double>(ticks() - stamp) * scale_.seconds_per_tick();
+    return static_cast<double>(ticks_since(stamp)) * scale_.seconds_per_tick();
   };
   const Record& last = block_.record(rank, count - 1);
   const uint64_t finished = last.finished.load(relaxed);

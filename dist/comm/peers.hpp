@@ -35,9 +35,11 @@ class Peers {
 
 /// Processes of one user on one host, which find each other through `store`. Memory is a memfd,
 /// passed over a Unix socket with an automatic abstract address; deaths show on pidfds. Nothing of
-/// it has a name in a file system.
+/// it has a name in a file system. `labels` are the numbers by which the ranks go in errors: those
+/// of the whole group, where this is one node's part of it; none: 0, 1, …
 std::unique_ptr<Peers> join_processes(std::shared_ptr<Store> store, const std::string& name,
-                                      int rank, int size, TimePoint deadline);
+                                      int rank, int size, TimePoint deadline,
+                                      const std::vector<int>& labels = {});
 
 /// `size` threads of this process.
 std::vector<std::unique_ptr<Peers>> join_threads(int size);

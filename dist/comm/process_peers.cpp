@@ -28,8 +28,11 @@ using weft::detail::fail;
 
 namespace {
 
-constexpr uint64_t kMagic = 0x6e696f6a74666577u;  // "weftjoin"
-constexpr int kMaxRanks = 250;                    // the kernel passes 253 descriptors at once
+// What each message begins with: one of another kind shows that one got lost.
+constexpr uint64_t kHello = 0x6f6c656874666577u;    // "wefthelo"
+constexpr uint64_t kWelcome = 0x6d6f636c74666577u;  // "weftlcom"
+constexpr uint64_t kOffer = 0x7265666f74666577u;    // "weftofer"
+constexpr int kMaxRanks = 250;                      // the kernel passes 253 descriptors at once
 
 struct Hello {
   uint64_t magic;
@@ -46,9 +49,13 @@ struct Offer {
 struct Message {
   IoResult result = IoResult::done;
   std::vector<Fd> fds;
+  bool lacks_fds = false;  ///< this process had no room for all of them
 };
 
-void send_message(int socket, const void* data, size_t bytes, std::span<const int> fds) {
+/// False, with errno, where the message did not go. A peer that is gone is noticed, with its rank,
+/// by the next wait for it.
+bool send_message(int socket, const void* data, size_t bytes, std::span<const int> fds,
+                  TimePoint deadline) {
   iovec piece{const_cast<void*>(data), bytes};
   msghdr header{};
   header.msg_iov = &piece;
@@ -63,9 +70,15 @@ void send_message(int socket, const void* data, size_t bytes, std::span<const in
     part->cmsg_len = CMSG_LEN(sizeof(int) * fds.size());
     std::memcpy(CMSG_DATA(part), fds.data(), sizeof(int) * fds.size());
   }
-  // A peer that is gone is noticed, with its rank, by the next wait for it.
-  while (sendmsg(socket, &header, MSG_NOSIGNAL) < 0 && errno == EINTR) {
+  while (sendmsg(socket, &header, MSG_NOSIGNAL) < 0) {
+    if (errno == EPIPE || errno == ECONNRESET) return true;
+    // A user without privileges has no more descriptors under way than one process may have open:
+    // the receivers, of this job and of others, make room.
+    const bool may_pass = errno == ETOOMANYREFS || errno == ENOBUFS || errno == ENOMEM;
+    if (errno != EINTR && (!may_pass || Clock::now() >= deadline)) return false;
+    if (may_pass) poll(nullptr, 0, 1);
   }
+  return true;
 }
 
 Message receive_message(int socket, void* data, size_t bytes, TimePoint deadline) {
@@ -91,6 +104,7 @@ Message receive_message(int socket, void* data, size_t bytes, TimePoint deadline
       message.fds.emplace_back(fd);
     }
   }
+  message.lacks_fds = got >= 0 && (header.msg_flags & MSG_CTRUNC) != 0;
   if (got != static_cast<ssize_t>(bytes)) message.result = IoResult::closed;
   return message;
 }
@@ -110,18 +124,15 @@ Fd open_pid(pid_t pid, const std::string& name) {
   return fd;
 }
 
-std::string list_ranks(const std::vector<Fd>& joined) {
-  std::string text;
-  for (size_t rank = 1; rank < joined.size(); ++rank)
-    if (!joined[rank]) text += (text.empty() ? "" : ", ") + std::to_string(rank);
-  return text;
-}
-
 class ProcessPeers final : public Peers {
  public:
   ProcessPeers(std::shared_ptr<Store> store, std::string name, int rank, int size,
-               TimePoint deadline)
-      : store_(std::move(store)), name_(std::move(name)), rank_(rank), size_(size) {
+               TimePoint deadline, std::vector<int> labels = {})
+      : store_(std::move(store)),
+        name_(std::move(name)),
+        rank_(rank),
+        size_(size),
+        labels_(std::move(labels)) {
     WEFT_CHECK(CommError, size <= kMaxRanks, "group '{}': {} ranks on one host; at most {} work",
                name_, size, kMaxRanks);
     if (rank == 0)
@@ -134,7 +145,7 @@ class ProcessPeers final : public Peers {
   int size() const override { return size_; }
 
   std::shared_ptr<Region> share(size_t bytes, TimePoint deadline) override {
-    return rank_ == 0 ? offer(bytes) : accept_offer(bytes, deadline);
+    return rank_ == 0 ? offer(bytes, deadline) : accept_offer(bytes, deadline);
   }
 
   std::optional<std::string> gone(int rank) override {
@@ -178,23 +189,27 @@ class ProcessPeers final : public Peers {
       if (admit(listener.get(), nonce, deadline)) ++joined;
     std::vector<int> fds;
     for (const Fd& fd : pidfds_) fds.push_back(fd.get());
-    const Offer welcome{kMagic, fds.size(), {}};
-    for (int peer = 1; peer < size_; ++peer)
-      send_message(sockets_[static_cast<size_t>(peer)].get(), &welcome, sizeof welcome, fds);
+    const Offer welcome{kWelcome, fds.size(), {}};
+    for (int peer = 1; peer < size_; ++peer) send(peer, welcome, fds, deadline);
     store_->delete_key(key());
   }
 
   bool admit(int listener, uint64_t nonce, TimePoint deadline) {
     if (!wait_ready(listener, POLLIN, deadline))
       fail<TimeoutError>("group '{}': of {} ranks, {} did not join in time", name_, size_,
-                         list_ranks(sockets_));
+                         list_missing());
     Fd socket(accept4(listener, nullptr, nullptr, SOCK_CLOEXEC));
-    if (!socket) return false;
+    if (!socket) {
+      WEFT_CHECK(CommError, errno != EMFILE && errno != ENFILE,
+                 "group '{}': cannot accept the other ranks: {}; raise ulimit -n", name_,
+                 std::strerror(errno));
+      return false;
+    }
     const ucred peer = credentials(socket.get());
     if (peer.uid != geteuid()) return false;
     Hello hello{};
     const Message message = receive_message(socket.get(), &hello, sizeof hello, deadline);
-    if (message.result != IoResult::done || hello.magic != kMagic || hello.nonce != nonce)
+    if (message.result != IoResult::done || hello.magic != kHello || hello.nonce != nonce)
       return false;
     WEFT_CHECK(CommError, hello.rank > 0 && hello.rank < size_,
                "group '{}': a process (pid {}) joins as rank {} of {}", name_, peer.pid, hello.rank,
@@ -222,34 +237,38 @@ class ProcessPeers final : public Peers {
     WEFT_CHECK(
         CommError,
         connect(socket, reinterpret_cast<sockaddr*>(&address), static_cast<socklen_t>(length)) == 0,
-        "group '{}': rank {} cannot reach rank 0 on this host: {}", name_, rank_,
+        "group '{}': rank {} cannot reach rank {} on this host: {}", name_, label(rank_), label(0),
         std::strerror(errno));
     WEFT_CHECK(CommError, credentials(socket).uid == geteuid(),
-               "group '{}': rank 0 runs as another user", name_);
-    const Hello hello{kMagic, rank_, nonce};
-    send_message(socket, &hello, sizeof hello, {});
+               "group '{}': rank {} runs as another user", name_, label(0));
+    const Hello hello{kHello, rank_, nonce};
+    WEFT_CHECK(CommError, send_message(socket, &hello, sizeof hello, {}, deadline),
+               "group '{}': rank {} cannot send to rank {} on this host: {}", name_, label(rank_),
+               label(0), std::strerror(errno));
     Offer welcome{};
     Message message = receive_message(socket, &welcome, sizeof welcome, deadline);
     check_answer(message.result);
+    WEFT_CHECK(CommError, !message.lacks_fds,
+               "group '{}': rank {} has no room for the descriptors of {} ranks; raise ulimit -n",
+               name_, label(rank_), size_);
     WEFT_CHECK(CommError,
-               welcome.magic == kMagic && message.fds.size() == static_cast<size_t>(size_),
-               "group '{}': rank 0 answered for {} ranks, this one expects {}", name_,
+               welcome.magic == kWelcome && message.fds.size() == static_cast<size_t>(size_),
+               "group '{}': rank {} answered for {} ranks, this one expects {}", name_, label(0),
                welcome.bytes, size_);
     pidfds_ = std::move(message.fds);
   }
 
-  std::shared_ptr<Region> offer(size_t bytes) {
-    Offer offer{kMagic, bytes, {}};
+  std::shared_ptr<Region> offer(size_t bytes, TimePoint deadline) {
+    Offer offer{kOffer, bytes, {}};
     try {
       auto region = std::make_shared<Region>(Region::create(bytes));
       const int fd = region->fd();
-      for (int peer = 1; peer < size_; ++peer)
-        send_message(sockets_[static_cast<size_t>(peer)].get(), &offer, sizeof offer, {&fd, 1});
+      for (int peer = 1; peer < size_; ++peer) send(peer, offer, {&fd, 1}, deadline);
+      region->close_fd();
       return region;
     } catch (const OutOfMemory& error) {
       std::strncpy(offer.refusal, error.what(), sizeof offer.refusal - 1);
-      for (int peer = 1; peer < size_; ++peer)
-        send_message(sockets_[static_cast<size_t>(peer)].get(), &offer, sizeof offer, {});
+      for (int peer = 1; peer < size_; ++peer) send(peer, offer, {}, deadline);
       throw;
     }
   }
@@ -258,27 +277,50 @@ class ProcessPeers final : public Peers {
     Offer offer{};
     Message message = receive_message(sockets_[0].get(), &offer, sizeof offer, deadline);
     check_answer(message.result);
-    if (message.fds.empty()) throw OutOfMemory(offer.refusal);
-    WEFT_CHECK(CommError, offer.magic == kMagic && offer.bytes == bytes && message.fds.size() == 1,
-               "group '{}': rank 0 shares {} bytes, this rank expects {}", name_, offer.bytes,
-               bytes);
+    WEFT_CHECK(OutOfMemory, !message.lacks_fds,
+               "group '{}': rank {} has no room for the descriptor of shared memory; raise "
+               "ulimit -n",
+               name_, label(rank_));
+    offer.refusal[sizeof offer.refusal - 1] = '\0';
+    if (offer.magic == kOffer && message.fds.empty()) throw OutOfMemory(offer.refusal);
+    WEFT_CHECK(CommError, offer.magic == kOffer && offer.bytes == bytes && message.fds.size() == 1,
+               "group '{}': rank {} shares {} bytes, this rank expects {}", name_, label(0),
+               offer.bytes, bytes);
     return std::make_shared<Region>(Region::attach(std::move(message.fds[0]), bytes));
   }
 
   void check_answer(IoResult result) const {
     if (result == IoResult::timed_out)
-      fail<TimeoutError>("group '{}': rank 0 did not answer rank {} in time; ranks may be missing",
-                         name_, rank_);
+      fail<TimeoutError>("group '{}': rank {} did not answer rank {} in time; ranks may be missing",
+                         name_, label(0), label(rank_));
     if (result == IoResult::closed)
-      throw PeerLost(
-          0, fmt::format("group '{}': rank 0 closed the connection to rank {}", name_, rank_));
+      throw PeerLost(label(0), fmt::format("group '{}': rank {} closed the connection to rank {}",
+                                           name_, label(0), label(rank_)));
   }
+
+  void send(int peer, const Offer& message, std::span<const int> fds, TimePoint deadline) const {
+    const int socket = sockets_[static_cast<size_t>(peer)].get();
+    WEFT_CHECK(CommError, send_message(socket, &message, sizeof message, fds, deadline),
+               "group '{}': cannot pass {} descriptors to rank {}: {}; raise ulimit -n", name_,
+               fds.size(), label(peer), std::strerror(errno));
+  }
+
+  std::string list_missing() const {
+    std::string text;
+    for (int rank = 1; rank < size_; ++rank)
+      if (!sockets_[static_cast<size_t>(rank)])
+        text += (text.empty() ? "" : ", ") + std::to_string(label(rank));
+    return text;
+  }
+
+  int label(int rank) const { return labels_.empty() ? rank : labels_[static_cast<size_t>(rank)]; }
 
   std::string key() const { return "group/" + name_; }
 
   std::shared_ptr<Store> store_;
   std::string name_;
   int rank_, size_;
+  std::vector<int> labels_;  ///< the ranks as errors name them; none: 0, 1, …
   std::vector<Fd> sockets_;  ///< rank 0: to each other rank; others: to rank 0
   std::vector<Fd> pidfds_;
 };
@@ -286,8 +328,9 @@ class ProcessPeers final : public Peers {
 }  // namespace
 
 std::unique_ptr<Peers> join_processes(std::shared_ptr<Store> store, const std::string& name,
-                                      int rank, int size, TimePoint deadline) {
-  return std::make_unique<ProcessPeers>(std::move(store), name, rank, size, deadline);
+                                      int rank, int size, TimePoint deadline,
+                                      const std::vector<int>& labels) {
+  return std::make_unique<ProcessPeers>(std::move(store), name, rank, size, deadline, labels);
 }
 
 }  // namespace weft::inline v0::dist::detail

@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <utility>
@@ -22,6 +23,19 @@ std::byte* map(size_t bytes, int flags, int fd) {
   WEFT_CHECK(OutOfMemory, data != MAP_FAILED, "shared memory: cannot map {} bytes: {}", bytes,
              std::strerror(errno));
   return static_cast<std::byte*>(data);
+}
+
+/// In pieces, and as often as it takes: a signal makes the kernel give back what it had so far.
+int allocate(int fd, size_t bytes) {
+  constexpr size_t kPiece = 64 << 20;
+  for (size_t offset = 0; offset < bytes; offset += kPiece) {
+    int refused = EINTR;
+    while (refused == EINTR)
+      refused = posix_fallocate(fd, static_cast<off_t>(offset),
+                                static_cast<off_t>(std::min(kPiece, bytes - offset)));
+    if (refused != 0) return refused;
+  }
+  return 0;
 }
 
 }  // namespace
@@ -48,7 +62,7 @@ Region Region::create(size_t bytes) {
              "shared memory: cannot allocate {} bytes; this host has {} in all", bytes, host);
   Fd fd(memfd_create("weft", MFD_CLOEXEC | MFD_ALLOW_SEALING));
   WEFT_CHECK(OutOfMemory, fd, "shared memory: memfd_create: {}", std::strerror(errno));
-  const int refused = posix_fallocate(fd.get(), 0, static_cast<off_t>(bytes));
+  const int refused = allocate(fd.get(), bytes);
   WEFT_CHECK(OutOfMemory, refused == 0, "shared memory: cannot allocate {} bytes: {}", bytes,
              std::strerror(refused));
   WEFT_CHECK(OutOfMemory, fcntl(fd.get(), F_ADD_SEALS, kSeals) == 0,
@@ -63,8 +77,7 @@ Region Region::attach(Fd fd, size_t bytes) {
              fstat(fd.get(), &status) == 0 && static_cast<size_t>(status.st_size) >= bytes &&
                  (fcntl(fd.get(), F_GET_SEALS) & kSeals) == kSeals,
              "shared memory: a peer sent a file that is no sealed region of {} bytes", bytes);
-  std::byte* data = map(bytes, MAP_SHARED, fd.get());
-  return Region(data, bytes, std::move(fd));
+  return Region(map(bytes, MAP_SHARED, fd.get()), bytes, Fd());
 }
 
 }  // namespace weft::inline v0::dist::detail

@@ -31,6 +31,9 @@ class Region {
   size_t bytes() const { return bytes_; }
   int fd() const { return fd_.get(); }
 
+  /// The mapping needs none once all have it, and descriptors are few.
+  void close_fd() { fd_.reset(); }
+
  private:
   Region(std::byte* data, size_t bytes, Fd fd);
 

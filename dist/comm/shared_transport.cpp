@@ -14,6 +14,7 @@
 //                    data with their arrival; unless all are equal the data is staged.
 #include <algorithm>
 #include <cstring>
+#include <limits>
 #include <utility>
 
 #include <weft/core/base/check.hpp>
@@ -226,6 +227,13 @@ class SharedTransport final : public NodeTransport {
     control_.begin({.kind = CallKind::allocate_shared, .shape = {static_cast<int64_t>(bytes)}});
     bool none_placed = false;
     control_.meet(0, none_placed);
+    // Compared like this, for the sum over all ranks must not wrap.
+    if (bytes > std::numeric_limits<size_t>::max() / static_cast<size_t>(size_) - kPage) {
+      control_.finish();
+      weft::detail::fail<OutOfMemory>(
+          "allocate_shared: {} bytes for each of {} ranks are more than any host has", bytes,
+          size_);
+    }
     const size_t stride = round_up(std::max<size_t>(bytes, 1), kPage);
     // All ranks have it or none: one that cannot map it says so with its arrival.
     std::shared_ptr<Region> region;
@@ -235,6 +243,8 @@ class SharedTransport final : public NodeTransport {
           peers_->share(stride * static_cast<size_t>(size_), deadline_after(control_.timeout()));
     } catch (const OutOfMemory& error) {
       refusal = error.what();
+    } catch (const CommError& error) {
+      control_.fail_sharing(error);
     }
     const bool all_have_it = control_.meet(region ? 1 : 0, none_placed);
     control_.finish();

@@ -1,5 +1,7 @@
 // A group of one rank: nothing to wait for.
+#include <atomic>
 #include <cstring>
+#include <mutex>
 #include <utility>
 
 #include <weft/core/base/check.hpp>
@@ -18,7 +20,7 @@ class SingleTransport final : public Transport {
   int size() const override { return 1; }
 
   void check_alive() override {
-    if (aborted_) throw CommError(reason_);
+    if (aborted_.load(std::memory_order_acquire)) throw CommError(reason_);
   }
   void barrier() override { check_alive(); }
   void all_reduce(const Call&, std::byte*) override { check_alive(); }
@@ -50,8 +52,10 @@ class SingleTransport final : public Transport {
     return make_single_transport(name_);
   }
   void abort(const std::string& reason) noexcept override {
-    if (!aborted_) reason_ = reason;
-    aborted_ = true;
+    const std::lock_guard lock(mutex_);
+    if (aborted_.load(std::memory_order_relaxed)) return;
+    reason_ = reason;  // of the first, and no other: it is read without the lock
+    aborted_.store(true, std::memory_order_release);
   }
   void set_timeout(double) override {}  // it waits for nobody
 
@@ -62,7 +66,8 @@ class SingleTransport final : public Transport {
   }
 
   std::string name_, reason_;
-  bool aborted_ = false;
+  std::mutex mutex_;  ///< any thread may abort
+  std::atomic<bool> aborted_ = false;
 };
 
 }  // namespace

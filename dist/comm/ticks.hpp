@@ -20,6 +20,12 @@ inline uint64_t ticks() {
 #endif
 }
 
+/// Ticks since `start`; none where another CPU, whose counter is a little ahead, took that.
+inline uint64_t ticks_since(uint64_t start) {
+  const auto passed = static_cast<int64_t>(ticks() - start);
+  return passed > 0 ? static_cast<uint64_t>(passed) : 0;
+}
+
 /// Measures the length of a tick against the monotonic clock, from its construction on.
 class TickScale {
  public:
@@ -28,7 +34,7 @@ class TickScale {
     uint64_t passed = 0;
     do {  // at once after construction there is nothing to measure yet
       seconds = seconds_since(time_);
-      passed = ticks() - ticks_;
+      passed = ticks_since(ticks_);
     } while (seconds < 2e-4 || passed == 0);
     return seconds / static_cast<double>(passed);
   }

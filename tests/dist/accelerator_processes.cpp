@@ -91,6 +91,23 @@ TEST_CASE("accelerator: what the main process throws first reaches all, and they
   });
 }
 
+TEST_CASE("accelerator: what failed first is what comes out, though the group has ended too") {
+  check_on_ranks(2, [](const Group& group, Problems& problems) {
+    const Accelerator accelerator({.group = group});
+    const auto fill = [&] {
+      group.abort("ended meanwhile");
+      throw IoError("cache: disk full");
+    };
+    const std::string text =
+        group.rank() == 0 ? text_of<IoError>([&] { accelerator.main_process_first(fill); })
+                          : text_of<CommError>([&] { accelerator.main_process_first(fill); });
+    problems.expect(
+        text == (group.rank() == 0 ? "cache: disk full"
+                                   : "group 'fake': aborted by rank 0: ended meanwhile"),
+        text);
+  });
+}
+
 TEST_CASE("accelerator: split_between_processes gives the first ranks one more") {
   check_on_ranks(3, [](const Group& group, Problems& problems) {
     const Accelerator accelerator({.group = group});

@@ -7,6 +7,7 @@
 
 #include <weft/core/base/error.hpp>
 #include <weft/core/ops.hpp>
+#include <weft/dist/comm/ticks.hpp>
 #include <weft/tests/dist/ranks.hpp>
 #include <weft/tests/support/errors.hpp>
 
@@ -108,6 +109,47 @@ TEST_CASE("desync: a message whose peer waits in a collective") {
                            else
                              group.all_reduce(full({2}, 1.0));
                          }));
+}
+
+TEST_CASE("desync: two ranks that send to each other, or both receive") {
+  check_all<DesyncError>("group_desync_both_send",
+                         errors_on<DesyncError, 2>([](const Group& group) {
+                           group.send(full({4}, 1.0), 1 - group.rank());
+                         }));
+  check_all<DesyncError>("group_desync_both_recv",
+                         errors_on<DesyncError, 2>([](const Group& group) {
+                           group.recv(full({4}, 1.0), 1 - group.rank());
+                         }));
+}
+
+TEST_CASE("messages that come to meet each other in turn are none that cross") {
+  check_on_ranks(2, [](const Group& group, Problems& problems) {
+    for (int i = 0; i < 300; ++i) {
+      const Tensor there = full({70'000}, 1.0 * i), back = full({3}, i + 0.5);
+      const Tensor got = zeros({group.rank() == 0 ? 3 : 70'000});
+      if (group.rank() == 0) group.send(there, 1);
+      group.recv(got, 1 - group.rank());
+      if (group.rank() == 1) group.send(back, 0);
+      problems.expect(got.to_vector<float>()[2] == (group.rank() == 0 ? i + 0.5F : i), "message");
+    }
+  });
+}
+
+TEST_CASE("allocate_shared: a size whose sum over all ranks wraps") {
+  std::array<std::string, 4> texts;
+  run_fake_group(4, [&](const Group& group) {
+    texts[static_cast<size_t>(group.rank())] =
+        text_of<OutOfMemory>([&] { group.allocate_shared((size_t{1} << 62) + 4096); });
+    group.barrier();
+  });
+  for (const std::string& text : texts) CHECK(text == texts[0]);
+  check_error<OutOfMemory>("group_shared_wraps", [&] { throw OutOfMemory(texts[0]); });
+}
+
+TEST_CASE("ticks that another CPU took a little ahead are none that passed") {
+  CHECK(dist::detail::ticks_since(dist::detail::ticks() + 1'000'000'000) == 0);
+  const uint64_t start = dist::detail::ticks();
+  while (dist::detail::ticks_since(start) == 0) std::this_thread::yield();
 }
 
 TEST_CASE("a message before a collective of the same peer is none that waits for it") {
@@ -219,6 +261,15 @@ TEST_CASE("set_timeout: a limit of this group alone") {
   check_error<ArgumentError>("group_set_timeout", [&] { Group().set_timeout(0); });
   Group().set_timeout(1);
   CHECK(Group().statistics().empty());
+}
+
+TEST_CASE("abort ends a group of one, from any thread, once") {
+  const Group group;
+  std::thread other([&] { group.abort("the user asked for it"); });
+  while (text_of<CommError>([&] { group.check_alive(); }) == "no error") std::this_thread::yield();
+  other.join();
+  group.abort("again");
+  CHECK_THROWS_WITH_AS(group.barrier(), doctest::Contains(": the user asked for it"), CommError);
 }
 
 TEST_CASE("abort ends the group for all, from any thread, once") {

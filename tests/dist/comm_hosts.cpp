@@ -60,6 +60,15 @@ TEST_CASE("hosts: every collective, on even and uneven hosts") {
   }
 }
 
+TEST_CASE("hosts: who dies sharing memory goes by its rank in the whole group") {
+  WEFT_NEED_GLOO();
+  RankProcesses ranks("rank 2 dies sharing", {0, 0, 1, 1}, {"WEFT_SOCKET_IFNAME=lo"});
+  for (const int r : {0, 1, 3}) {
+    CHECK_MESSAGE(ranks.wait(r) == 10, ranks.output(r));
+    CHECK_MESSAGE(ranks.output(r).find("PeerLost 2: ") != std::string::npos, ranks.output(r));
+  }
+}
+
 TEST_CASE("hosts: kill -9 reaches all, with what the launcher says of it") {
   WEFT_NEED_GLOO();
   for (const int victim : {0, 3}) {

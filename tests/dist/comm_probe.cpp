@@ -1,6 +1,8 @@
 // What the processes of the group tests do; RankProcesses runs this case of this binary.
 #include <doctest/doctest.h>
+#include <fcntl.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -9,7 +11,9 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <memory>
 #include <string>
+#include <vector>
 
 #include <weft/core/base/error.hpp>
 #include <weft/core/ops.hpp>
@@ -198,6 +202,52 @@ void look_at_threads() {
   check(others >= 3, "gloo's thread, the ticker and the watch are seen");
 }
 
+/// Children by fork run this process's destructors, and end.
+void fork_children(const Group& world) {
+  auto group = std::make_unique<Group>(world.split(0));
+  for (int i = 0; i < 2; ++i) {
+    const pid_t child = fork();
+    if (child == 0) {
+      group.reset();
+      _exit(0);
+    }
+    waitpid(child, nullptr, 0);
+    const Tensor one = full({1}, 1.0);
+    group->all_reduce(one);
+    check(one.item<int>() == group->size(), "sum after a child has ended");
+  }
+}
+
+/// Rank 1 has no descriptor left for memory that rank 0 shares.
+void run_out_of_descriptors(const Group& group) {
+  std::vector<int> taken;
+  if (group.rank() == 1) {
+    const rlimit few = {64, 64};
+    check(setrlimit(RLIMIT_NOFILE, &few) == 0, "setrlimit");
+    for (int fd = 0; (fd = open("/dev/null", O_RDONLY)) >= 0;) taken.push_back(fd);
+  }
+  try {
+    group.allocate_shared(4096);
+    say("shared without a descriptor");
+  } catch (const OutOfMemory& error) {
+    say(std::string("OutOfMemory: ") + error.what());
+  }
+  for (const int fd : taken) close(fd);
+  group.allocate_shared(4096);
+}
+
+/// The rank that is to share memory dies over it: no file of its may have a byte.
+void die_while_sharing(const Group& group, int rank) {
+  group.barrier();
+  if (group.rank() == rank) {
+    const rlimit none = {0, 0};
+    setrlimit(RLIMIT_CORE, &none);
+    signal(SIGXFSZ, SIG_DFL);
+    setrlimit(RLIMIT_FSIZE, &none);
+  }
+  group.allocate_shared(4096);
+}
+
 int run(const std::string& probe) {
   try {
     const Group group = init_process_group();
@@ -212,6 +262,10 @@ int run(const std::string& probe) {
     if (probe == "be slow") be_slow(group);
     if (probe == "all checks") pass_all_checks(group);
     if (probe == "send instead") send_instead(group);
+    if (probe == "fork children") fork_children(group);
+    if (probe == "run out of descriptors") run_out_of_descriptors(group);
+    if (probe == "rank 0 dies sharing") die_while_sharing(group, 0);
+    if (probe == "rank 2 dies sharing") die_while_sharing(group, 2);
     if (probe == "call differently") call_differently(group);
     group.barrier();
     return 0;

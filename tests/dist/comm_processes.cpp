@@ -1,8 +1,10 @@
 // Groups of processes: joining, death, silence, disagreement.
 #include <doctest/doctest.h>
 #include <signal.h>
+#include <unistd.h>
 
 #include <chrono>
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <functional>
@@ -14,6 +16,7 @@
 #include <weft/tests/dist/ranks.hpp>
 #include <weft/tests/support/environment.hpp>
 #include <weft/tests/support/errors.hpp>
+#include <weft/tests/support/skip.hpp>
 
 using namespace weft;
 using namespace weft::dist;
@@ -159,6 +162,44 @@ TEST_CASE("processes: different collectives are an error on every rank, with all
                             "broadcast #2 (f32 [2, 3], from rank 0)") != std::string::npos,
                   text);
   }
+}
+
+TEST_CASE("processes: a forked child that ends takes nobody along") {
+  RankProcesses ranks("fork children", 2);
+  for (int r = 0; r < 2; ++r) CHECK_MESSAGE(ranks.wait(r) == 0, ranks.output(r));
+}
+
+TEST_CASE("processes: a rank without room for a descriptor says so, and all go on") {
+  RankProcesses ranks("run out of descriptors", 3);
+  for (int r = 0; r < 3; ++r) {
+    CHECK_MESSAGE(ranks.wait(r) == 0, ranks.output(r));
+    const std::string text =
+        r == 1 ? "OutOfMemory: group 'world': rank 1 has no room for the descriptor of shared "
+                 "memory; raise ulimit -n"
+               : "OutOfMemory: allocate_shared: another rank cannot map its shared memory";
+    CHECK_MESSAGE(ranks.output(r).find(text) != std::string::npos, ranks.output(r));
+  }
+}
+
+TEST_CASE("processes: who dies sharing memory is lost to all") {
+  RankProcesses ranks("rank 0 dies sharing", 3);
+  for (const int r : {1, 2}) {
+    CHECK_MESSAGE(ranks.wait(r) == 10, ranks.output(r));
+    CHECK_MESSAGE(ranks.output(r).find("PeerLost 0: ") != std::string::npos, ranks.output(r));
+  }
+  CHECK(ranks.wait(0) == 128 + SIGXFSZ);
+}
+
+TEST_CASE("processes: a user without privileges may pass few descriptors at once") {
+  if (geteuid() != 0) WEFT_SKIP("becoming another user needs root");
+  const std::string limits = "setpriv --reuid=65534 --clear-groups prlimit --nofile=64:64 ";
+  if (std::system((limits + "test -x " + std::filesystem::read_symlink("/proc/self/exe").string())
+                      .c_str()) != 0)
+    WEFT_SKIP("no setpriv and prlimit, or the other user cannot run this binary");
+  // The first rank passes 16 descriptors to each of 15 others.
+  RankProcesses ranks("join", 16,
+                      {"setpriv", "--reuid=65534", "--clear-groups", "prlimit", "--nofile=64:64"});
+  for (int r = 0; r < 16; ++r) CHECK_MESSAGE(ranks.wait(r) == 0, ranks.output(r));
 }
 
 TEST_CASE("init_process_group: alone, and with variables that make no sense") {

@@ -200,6 +200,19 @@ TEST_CASE("hosts: a flag is one however it is written, and there is no end to ar
   CHECK_MESSAGE(result.err.empty(), result.err);
 }
 
+TEST_CASE("hosts: SIGUSR1 and SIGUSR2 reach the ranks of all hosts") {
+  const Cluster cluster(kTwoHosts);
+  Launched launched(cluster.arguments({kProbe, "block=USR1", "block=USR2", "out=up", "await=USR1",
+                                       "out=one", "await=USR2", "out=two"}));
+  launched.wait_for("up", 3);
+  launched.signal(SIGUSR1);
+  launched.wait_for("one", 3);
+  launched.signal(SIGUSR2);
+  const auto result = launched.finish();
+  CHECK(result.exit_code == 0);
+  CHECK(count_of(result.out, "two") == 3);
+}
+
 TEST_CASE("hosts: restarts over ssh, with one summary") {
   const Cluster cluster(kTwoHosts);
   const auto result =
