@@ -1,10 +1,7 @@
 #include <weft/launcher/command_line.hpp>
 
-#include <CLI/App.hpp>
-#include <CLI/Config.hpp>
-#include <CLI/Formatter.hpp>
-
-#include <set>
+#include <algorithm>
+#include <cstddef>
 
 #include <weft/core/base/check.hpp>
 #include <weft/launcher/commands.hpp>
@@ -33,74 +30,85 @@ std::vector<std::string> program_of(std::vector<std::string> rest) {
                       : fmt::format("unknown option {}, did you mean --{}?", flag, meant));
 }
 
-/// Note [Flags that CLI11 knows]
-/// The table has some two hundred spellings, and CLI11 compares each new one with all before it.
-/// So only short flags and the long ones that occur among the arguments are made known to it, each
-/// spelling as an option of its own: then a value's origin is the flag as it was written.
+/// Note [Words as they are]
+/// The walk over the words is the launcher's own: a library of options takes `--log_dir=` for one
+/// whose value follows, and reads brackets in a value as a list. Here a value is what stands behind
+/// `=`, behind a short flag's letter, or the next word, byte for byte.
 class Parser {
  public:
-  explicit Parser(const std::vector<std::string>& arguments) : app_("", "launcher") {
-    app_.prefix_command();
-    app_.set_help_flag();
-    app_.add_flag("-h,--help", line_.help);
-    app_.add_flag("--version", line_.version);
-    for (const Option& option : option_table())
-      for (const std::string& name : names_of(option))
-        if (name.size() == 1) add(option, "-" + name);
-    for (const std::string& argument : arguments) {
-      if (!argument.starts_with("--") || argument.size() < 4) continue;
-      const std::string flag = argument.substr(0, argument.find('='));
-      if (const Option* option = find_option(flag.substr(2));
-          option != nullptr && flag.size() > 3 && added_.insert(flag).second)
-        add(*option, flag);
-    }
-  }
+  explicit Parser(const std::vector<std::string>& arguments) : words_(arguments) {}
 
-  CommandLine parse(const std::vector<std::string>& arguments) {
-    try {
-      app_.parse(std::vector<std::string>(arguments.rbegin(), arguments.rend()));
-    } catch (const CLI::ArgumentMismatch& error) {
-      const std::string text = error.what();
-      usage(text.substr(0, text.find(':')) + ": takes one value, and stands once");
-    } catch (const CLI::ParseError& error) {
-      usage(error.what());
-    }
-    if (!line_.help && !line_.version) line_.command = program_of(app_.remaining());
+  CommandLine parse() {
+    while (next_ < words_.size() && take(words_[next_])) continue;
+    if (!line_.help && !line_.version)
+      line_.command =
+          program_of({words_.begin() + static_cast<std::ptrdiff_t>(next_), words_.end()});
     return std::move(line_);
   }
 
  private:
-  void add(const Option& option, const std::string& flag) {
-    const auto take = [this, &option, flag](const std::string& text) {
-      line_.flags.push_back({&option, flag, text});
-    };
-    if (option.kind == Kind::flag) {
-      app_.add_flag_function(flag, [take](int64_t count) { take(count > 0 ? "true" : "false"); });
-      return;
+  /// Takes the options of a word, and the word behind it where that is a value; false where the
+  /// program begins.
+  bool take(const std::string& word) {
+    if (word == "--help" || word == "-h" || word == "--version") {
+      (word == "--version" ? line_.version : line_.help) = true;
+      ++next_;
+      return true;
     }
-    const auto policy = option.kind == Kind::variable ? CLI::MultiOptionPolicy::TakeAll
-                                                      : CLI::MultiOptionPolicy::Throw;
-    app_.add_option_function<std::vector<std::string>>(
-            flag,
-            [take](const std::vector<std::string>& texts) {
-              for (const std::string& text : texts) take(text);
-            })
-        ->type_name("VALUE")
-        ->type_size(1)
-        ->expected(1)
-        ->allow_extra_args(false)
-        ->multi_option_policy(policy);
+    if (!word.starts_with("--"))
+      return word.starts_with('-') && word.size() > 1 && take_short(word);
+    const size_t equals = word.find('=');
+    const std::string flag = word.substr(0, equals);
+    const Option* option = flag.size() > 3 ? find_option(flag.substr(2)) : nullptr;
+    if (option == nullptr) return false;
+    ++next_;
+    if (equals != std::string::npos)
+      add(*option, flag, word.substr(equals + 1));
+    else
+      add(*option, flag, option->kind == Kind::flag ? "true" : next_word(flag));
+    return true;
   }
 
-  CLI::App app_;
+  /// "-n 2", "-n2", "-qn2"
+  bool take_short(const std::string& word) {
+    for (size_t at = 1; at < word.size(); ++at) {
+      const std::string flag = std::string("-") + word[at];
+      const Option* option = find_option(flag.substr(1));
+      if (option == nullptr && at == 1) return false;
+      if (option == nullptr) usage("unknown option " + flag);
+      if (option->kind == Kind::flag) {
+        add(*option, flag, "true");
+      } else {
+        ++next_;
+        add(*option, flag, at + 1 < word.size() ? word.substr(at + 1) : next_word(flag));
+        return true;
+      }
+    }
+    ++next_;
+    return true;
+  }
+
+  std::string next_word(const std::string& flag) {
+    if (next_ == words_.size()) usage(flag + ": takes one value, and stands once");
+    return words_[next_++];
+  }
+
+  /// A flag without a value may stand again.
+  void add(const Option& option, const std::string& flag, const std::string& value) {
+    for (const GivenFlag& given : line_.flags)
+      if (option.kind == Kind::flag && given.spelling == flag && given.value == value) return;
+    line_.flags.push_back({&option, flag, value});
+  }
+
+  const std::vector<std::string>& words_;
+  size_t next_ = 0;
   CommandLine line_;
-  std::set<std::string> added_;
 };
 
 }  // namespace
 
 CommandLine parse_command_line(const std::vector<std::string>& arguments) {
-  return Parser(arguments).parse(arguments);
+  return Parser(arguments).parse();
 }
 
 }  // namespace weft::inline v0::launcher

@@ -470,6 +470,10 @@ void Job::say(const std::string& line) {
 /// Waits for a slow reader of the launcher's own output; Ctrl-C gives it up.
 void Job::drain_sinks() {
   while (!abandoned_ && (out_.backlog() > 0 || err_.backlog() > 0)) step();
+  if (out_.error() == 0) return;
+  say(fmt::format("launcher: standard output: {}; output of the ranks is lost",
+                  std::strerror(out_.error())));
+  while (!abandoned_ && err_.backlog() > 0) step();
 }
 
 }  // namespace weft::inline v0::launcher

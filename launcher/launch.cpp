@@ -115,6 +115,8 @@ std::vector<std::string> rank_environment(const std::vector<std::string>& base,
   };
   if (options.stats) own.push_back("WEFT_STATS=1");
   if (options.gpu_ids) own.push_back("CUDA_VISIBLE_DEVICES=" + joined(*options.gpu_ids));
+  for (const std::string& entry : options.environment)  // --env goes before --stats and --gpu_ids
+    std::erase_if(own, [&](const std::string& other) { return name_of(other) == name_of(entry); });
   own.insert(own.end(), options.environment.begin(), options.environment.end());
   const auto named = [](const std::vector<std::string>& entries, std::string_view name) {
     return std::any_of(entries.begin(), entries.end(),
@@ -184,8 +186,8 @@ class LocalLaunch {
   int run() {
     for (;; begin_next()) {
       const int code = run_attempt();
-      if (code == 0 || stopped_ || job_.attempt >= options_.max_restarts || never_starts(code))
-        return code;
+      if (code == 0) return output_lost_ ? kExitLost : 0;
+      if (stopped_ || job_.attempt >= options_.max_restarts || never_starts(code)) return code;
     }
   }
 
@@ -210,7 +212,10 @@ class LocalLaunch {
         lines.insert(lines.end(), attempts_.begin(), attempts_.end());
       return lines;
     };
-    return Job(std::move(attempt)).run();
+    Job job(std::move(attempt));
+    const int code = job.run();
+    output_lost_ = output_lost_ || job.output_lost();
+    return code;
   }
 
   void begin_next() {
@@ -231,6 +236,7 @@ class LocalLaunch {
   dist::detail::TimePoint begin_ = dist::detail::Clock::now();
   std::vector<std::string> attempts_;  // what became of them
   bool stopped_ = false;               // by a signal or the time limit
+  bool output_lost_ = false;
 };
 
 }  // namespace

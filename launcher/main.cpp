@@ -25,7 +25,8 @@ namespace {
 using namespace weft::launcher;
 
 int print(const std::string& text) {
-  std::fputs(text.c_str(), stdout);
+  if (std::fputs(text.c_str(), stdout) < 0 || std::fflush(stdout) != 0)
+    throw LaunchError(kExitLost, fmt::format("standard output: {}", std::strerror(errno)));
   return 0;
 }
 

@@ -60,11 +60,36 @@ bool is_name(std::string_view text) {
          std::all_of(text.begin(), text.end(), fits);
 }
 
+/// What the launcher says to each rank, so that nobody else may.
+struct OwnVariable {
+  const char* name;
+  const char* remedy;
+};
+constexpr const char* kLeaveOut = "leave it out";
+constexpr OwnVariable kOwnVariables[] = {
+    {"RANK", kLeaveOut},
+    {"LOCAL_RANK", kLeaveOut},
+    {"WORLD_SIZE", "give --num_processes N"},
+    {"LOCAL_WORLD_SIZE", "give -n N"},
+    {"GROUP_RANK", "give --node_rank N"},
+    {"GROUP_WORLD_SIZE", "give --nnodes N"},
+    {"MASTER_ADDR", "give --rdzv_endpoint HOST:PORT"},
+    {"MASTER_PORT", "give --rdzv_endpoint HOST:PORT"},
+    {"RESTART_COUNT", kLeaveOut},
+    {"TORCHELASTIC_RESTART_COUNT", kLeaveOut},
+    {"WEFT_JOB_ID", "give --rdzv_id NAME"},
+    {"WEFT_LAUNCHER_ID", kLeaveOut},
+    {"WEFT_STORE", "give --rdzv_endpoint HOST:PORT"},
+    {"WEFT_TOKEN", "set it in the launcher's own environment"},
+    {"WEFT_CRASH_FD", kLeaveOut},
+};
+
 }  // namespace
 
 std::string shown(const Setting& setting) {
   switch (setting.layer) {
     case Layer::flag:
+      if (setting.value.empty()) return setting.spelling + "=";
       if (setting.option->kind == Kind::flag && setting.value == "true") return setting.spelling;
       return setting.spelling + " " + setting.value;
     case Layer::environment: return setting.origin;
@@ -241,6 +266,9 @@ std::string read_variable(const Setting& setting) {
   const std::string name = setting.value.substr(0, equals);
   if (!is_name(name))
     refuse(setting, "NAME or NAME=VALUE is expected, a name having letters, digits and _");
+  for (const OwnVariable& own : kOwnVariables)
+    if (name == own.name)
+      refuse(setting, "the launcher sets {} for each rank; {}", name, own.remedy);
   if (equals != std::string::npos) return setting.value;
   const auto value = env::get(name.c_str());
   if (!value) refuse(setting, "{} is not set here; write {}=VALUE", name, name);
@@ -248,6 +276,12 @@ std::string read_variable(const Setting& setting) {
 }
 
 void check_value(const Setting& setting) {
+  const std::string name = name_of(*setting.option);
+  const bool may_be_empty = name == "log_line_prefix_template" ||
+                            setting.option->kind == Kind::gpus ||
+                            setting.option->section == Section::idle;
+  if (setting.layer == Layer::flag && setting.value.empty() && !may_be_empty)
+    refuse(setting, "a value is missing; give one, or leave the option out");
   switch (setting.option->kind) {
     case Kind::flag:
     case Kind::boolean: read_flag(setting); return;
@@ -265,6 +299,10 @@ void check_value(const Setting& setting) {
     case Kind::variable: read_variable(setting); return;
     case Kind::text:
       if (setting.value.find('\0') != std::string::npos) refuse(setting, "has a NUL byte");
+      if (name == "rdzv_id" &&
+          (setting.value.find('/') != std::string::npos ||
+           setting.value.find("..") != std::string::npos || setting.value == "."))
+        refuse(setting, "a job's name is also that of a folder of logs, so without / and ..");
       return;
   }
 }

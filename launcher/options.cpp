@@ -18,6 +18,15 @@ template <class... Args>
   throw LaunchError(kExitUsage, fmt::format(text, std::forward<Args>(args)...));
 }
 
+/// The same for a text that begins with what `first` shows: where that is a place in a file,
+/// nothing may come before it.
+template <class... Args>
+[[noreturn]] void refuse(const Setting& first, fmt::format_string<Args...> text, Args&&... args) {
+  const std::string whole = shown(first) + fmt::format(text, std::forward<Args>(args)...);
+  if (first.layer == Layer::config) throw ConfigError(whole);
+  throw LaunchError(kExitUsage, whole);
+}
+
 /// The flag among `line` that gives `option`. The same twice is an error, as are two of its
 /// spellings with different values.
 std::optional<Setting> from_flags(const CommandLine& line, const Option& option) {
@@ -97,18 +106,22 @@ class Resolver {
     if (options_.standalone) {
       for (const char* other : {"nnodes", "node_rank", "hostfile", "rdzv_endpoint"}) {
         const bool harmless = std::string_view(other) == "nnodes" && options_.nnodes_max == 1;
-        if (!harmless && given(other) && at(other).layer >= at("standalone").layer)
-          usage("{} contradicts {}: a standalone job has one host; give one of them",
-                shown(at(other)), shown_flag("standalone"));
+        if (harmless || !given(other)) continue;
+        if (at(other).layer == at("standalone").layer)
+          refuse(at(other), " contradicts {}: a standalone job has one host; give one of them",
+                 shown_flag("standalone"));
+        if (at(other).layer > at("standalone").layer) options_.standalone = false;
       }
+    }
+    if (options_.standalone) {
       options_.nnodes_min = options_.nnodes_max = 1;
       options_.node_rank.reset();
       options_.hostfile.clear();
     }
     if (options_.node_rank && *options_.node_rank >= options_.nnodes_max)
-      usage("{} contradicts {}: hosts are numbered from 0 to {}", shown(at("node_rank")),
-            given("nnodes") ? shown(at("nnodes")) : "one host (nnodes: default)",
-            options_.nnodes_max - 1);
+      refuse(at("node_rank"), " contradicts {}: hosts are numbered from 0 to {}",
+             given("nnodes") ? shown(at("nnodes")) : "one host (nnodes: default)",
+             options_.nnodes_max - 1);
   }
 
   std::string shown_flag(std::string_view name) const {
@@ -126,7 +139,7 @@ class Resolver {
     const auto decides = [&](const Setting& part, bool differs) {
       if (part.layer == Layer::initial || part.layer < whole.layer) return false;
       if (part.layer == whole.layer && differs)
-        usage("{} contradicts {}: give one of them", shown(part), shown(whole));
+        refuse(part, " contradicts {}: give one of them", shown(whole));
       return true;
     };
     if (decides(host, host.value != endpoint.host)) endpoint.host = host.value;
@@ -153,10 +166,10 @@ class Resolver {
       const int asked = over_all != 0 ? over_all : nodes * automatic();
       if (expected != asked) {
         if (nodes == 1)
-          usage("{} contradicts {}: on one host they are the same; give one of them", shown(here),
-                shown(total));
-        usage("{} contradicts {}: {} hosts with {} ranks each make {}; give one of them",
-              shown(here), shown(total), nodes, expected / nodes, expected);
+          refuse(here, " contradicts {}: on one host they are the same; give one of them",
+                 shown(total));
+        refuse(here, " contradicts {}: {} hosts with {} ranks each make {}; give one of them",
+               shown(total), nodes, expected / nodes, expected);
       }
     }
     if (total.layer > here.layer) {
@@ -164,13 +177,13 @@ class Resolver {
         options_.ranks = automatic();
         return;
       }
-      if (over_all < nodes && options_.hostfile.empty() && fixed)
-        usage("{}: fewer ranks than the {} hosts of {}", shown(total), nodes, shown(at("nnodes")));
+      if (over_all < nodes && options_.hostfile.empty())
+        refuse(total, ": fewer ranks than the {} hosts of {}", nodes, shown(at("nnodes")));
       options_.total_ranks = over_all;
       options_.ranks = share_of(over_all, nodes, options_.node_rank.value_or(0));
       if (options_.ranks > kMaxRanks)
-        usage("{}: {} ranks on one host are more than a launcher starts; give at most {}",
-              shown(total), options_.ranks, kMaxRanks);
+        refuse(total, ": {} ranks on one host are more than a launcher starts; give at most {}",
+               options_.ranks, kMaxRanks);
       return;
     }
     options_.ranks = per_node != 0 ? per_node : automatic();
@@ -189,8 +202,8 @@ class Resolver {
                                         : Color::automatic;
     for (const char* name : {"redirects", "tee"})
       if (read_mask(at(name)).any() && options_.log_dir.empty())
-        usage("{}: writes to files, but there is no folder for them; add --log_dir FOLDER",
-              shown(at(name)));
+        refuse(at(name),
+               ": writes to files, but there is no folder for them; add --log_dir FOLDER");
   }
 
   void resolve_resources() {
@@ -198,8 +211,8 @@ class Resolver {
     const bool affinity = read_flag(at("enable_cpu_affinity"));
     if (affinity && given("bind") && bind != "numa" &&
         at("bind").layer == at("enable_cpu_affinity").layer)
-      usage("{} contradicts {}, which means --bind numa; give one of them", shown(at("bind")),
-            shown_flag("enable_cpu_affinity"));
+      refuse(at("bind"), " contradicts {}, which means --bind numa; give one of them",
+             shown_flag("enable_cpu_affinity"));
     options_.bind = bind == "core" ? Bind::core : bind == "numa" ? Bind::numa : Bind::none;
     if (affinity && at("enable_cpu_affinity").layer > at("bind").layer) options_.bind = Bind::numa;
     options_.gpu_ids = read_gpus(at("gpu_ids"));
@@ -253,7 +266,8 @@ Setting settle(const Option& option, const CommandLine& line, const std::vector<
                Sources sources) {
   Setting setting{.option = &option, .value = option.initial};
   for (const Setting& candidate : file)
-    if (candidate.option == &option) setting = candidate;
+    if (candidate.option == &option && !(option.kind == Kind::text && candidate.value.empty()))
+      setting = candidate;
   if (sources == Sources::all)
     if (auto found = from_environment(option)) setting = *std::move(found);
   if (option.kind == Kind::variable) return setting;

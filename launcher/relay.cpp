@@ -85,12 +85,14 @@ void Sink::flush() {
     if (may_block_ && !writable()) break;
     const size_t size = may_block_ ? std::min(backlog(), kPipeWrite) : backlog();
     const ssize_t written = ::write(fd_, pending_.data() + sent_, size);
-    if (written >= 0)
+    if (written >= 0) {
       sent_ += static_cast<size_t>(written);
-    else if (errno == EAGAIN)
+    } else if (errno == EAGAIN) {
       break;
-    else if (errno != EINTR)
+    } else if (errno != EINTR) {
       closed_ = true;  // EPIPE: nobody reads any more; ENOSPC: nothing can be kept
+      error_ = errno == EPIPE ? 0 : errno;
+    }
   }
   if (closed_ || backlog() == 0) {
     pending_.clear();

@@ -40,6 +40,9 @@ class Sink {
   size_t backlog() const noexcept { return pending_.size() - sent_; }
   int fd() const noexcept { return fd_; }
   bool closed() const noexcept { return closed_; }  ///< its reader has gone; output is dropped
+  /// The errno of output that could not be kept, as on a full disk; 0: none, or the reader has
+  /// gone.
+  int error() const noexcept { return error_; }
 
  private:
   bool writable() const;
@@ -47,6 +50,7 @@ class Sink {
   int fd_;
   bool may_block_, terminal_;
   bool closed_ = false;
+  int error_ = 0;
   std::string pending_;
   size_t sent_ = 0;
   const void* open_ = nullptr;  // whose line is unfinished

@@ -158,21 +158,37 @@ int show(const Arguments& arguments) {
   return 0;
 }
 
+/// An error at a place of a file begins with the place, as a compiler's would.
+void report(const LaunchError& error) {
+  const bool placed = dynamic_cast<const ConfigError*>(&error) != nullptr;
+  std::fprintf(stderr, "%s%s\n", placed ? "" : "launcher: ", error.what());
+}
+
+void validate_file(const std::string& path) {
+  const ConfigFile file = load_config(path);
+  const LaunchOptions options = resolve({}, file.settings, false, Sources::file_alone);
+  std::printf("%s: valid\n", path.c_str());
+  warn(file);
+  try {
+    refuse_unsupported(options);
+  } catch (const LaunchError& error) {
+    std::printf("but a program cannot be started with it yet: %s\n", error.what());
+  }
+}
+
 int validate(const Arguments& arguments) {
   std::vector<std::string> paths = arguments.rest;
   if (paths.empty() || arguments.path_given) paths.insert(paths.begin(), arguments.path);
+  int code = 0;
   for (const std::string& path : paths) {
-    const ConfigFile file = load_config(path);
-    const LaunchOptions options = resolve({}, file.settings, false, Sources::file_alone);
-    std::printf("%s: valid\n", path.c_str());
-    warn(file);
     try {
-      refuse_unsupported(options);
-    } catch (const LaunchError& error) {
-      std::printf("but a program cannot be started with it yet: %s\n", error.what());
+      validate_file(path);
+    } catch (const LaunchError& error) {  // the other files are looked at all the same
+      report(error);
+      code = error.code();
     }
   }
-  return 0;
+  return code;
 }
 
 /// --config_file in both spellings, and the flags of single actions; the rest is left.
@@ -262,11 +278,8 @@ int main(int argc, char** argv) {
   } catch (const Interrupted& interrupted) {
     std::fprintf(stderr, "\nlauncher: nothing is written\n");
     return 128 + interrupted.signal();
-  } catch (const ConfigError& error) {
-    std::fprintf(stderr, "%s\n", error.what());
-    return error.code();
   } catch (const LaunchError& error) {
-    std::fprintf(stderr, "launcher: %s\n", error.what());
+    report(error);
     return error.code();
   } catch (const std::exception& error) {
     std::fprintf(stderr, "launcher: %s\n", error.what());

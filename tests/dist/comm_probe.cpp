@@ -236,6 +236,16 @@ void run_out_of_descriptors(const Group& group) {
   group.allocate_shared(4096);
 }
 
+/// Rank 1 cannot join the new group, for want of descriptors, and ends.
+void fail_to_split(const Group& group) {
+  group.barrier();
+  if (group.rank() == 1) {
+    const rlimit none = {0, 0};
+    check(setrlimit(RLIMIT_NOFILE, &none) == 0, "setrlimit");
+  }
+  group.split(0);
+}
+
 /// The rank that is to share memory dies over it: no file of its may have a byte.
 void die_while_sharing(const Group& group, int rank) {
   group.barrier();
@@ -264,6 +274,7 @@ int run(const std::string& probe) {
     if (probe == "send instead") send_instead(group);
     if (probe == "fork children") fork_children(group);
     if (probe == "run out of descriptors") run_out_of_descriptors(group);
+    if (probe == "fail to split") fail_to_split(group);
     if (probe == "rank 0 dies sharing") die_while_sharing(group, 0);
     if (probe == "rank 2 dies sharing") die_while_sharing(group, 2);
     if (probe == "call differently") call_differently(group);

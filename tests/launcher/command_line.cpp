@@ -111,6 +111,46 @@ TEST_CASE("launcher: usage errors name value and remedy, exit code 2") {
                            unknown_command_text("train", {"help", "launch"})) == "");
 }
 
+TEST_CASE("launcher: values of options arrive byte for byte, an empty one is no other word") {
+  refuses("launcher_value_empty", 2, {"-n", "1", "--log_dir=", kProbe});
+  refuses("launcher_value_empty_word", 2, {"--time_limit", "", kProbe});
+  refuses("launcher_flag_value", 2, {"--cpu=x", kProbe});
+  refuses("launcher_flag_empty", 2, {"--cpu=", kProbe});
+  refuses("launcher_short_unknown", 2, {"-qx", kProbe});
+  refuses("launcher_id_folder", 2, {"--rdzv_id", "../../x", kProbe});
+  refuses("launcher_id_parent", 2, {"--rdzv_id=..", kProbe});
+  refuses("launcher_env_rank", 2, {"--env", "RANK=7", kProbe});
+  refuses("launcher_env_port", 2, {"--env", "MASTER_PORT=7", kProbe});
+  refuses("launcher_env_token", 2, {"--env", "WEFT_TOKEN", kProbe});
+  refuses("launcher_env_restarts", 2, {"--env", "TORCHELASTIC_RESTART_COUNT=7", kProbe});
+  for (const std::string value : {"[${rank}]", "[a,b]", "{}", "\"x\"", " -n 3", "=", "--", "\\n"}) {
+    CHECK(options_of({"--log_line_prefix_template", value, "p"}).log_line_prefix_template == value);
+    CHECK(options_of({"--log_line_prefix_template=" + value, "p"}).log_line_prefix_template ==
+          value);
+  }
+  const LaunchOptions joined = options_of({"-qn2", "--cpu", "--cpu", "--env=A=", "p", "-n", "3"});
+  CHECK(joined.quiet);
+  CHECK(joined.cpu);
+  CHECK(joined.ranks == 2);
+  CHECK(joined.environment.back() == "A=");
+  CHECK(joined.command == std::vector<std::string>{"p", "-n", "3"});
+  CHECK_FALSE(options_of({"--cpu=false", "p"}).cpu);
+}
+
+TEST_CASE("launcher: output that cannot be kept is said once, and is no success") {
+  const auto shell = [](const std::string& arguments) {
+    return run_process({"sh", "-c", "'" + kLauncher + "' " + arguments + " >/dev/full"});
+  };
+  const auto job = shell("-n 2 echo hi");
+  CHECK(job.exit_code == 1);
+  CHECK(job.err ==
+        "launcher: standard output: No space left on device; output of the ranks is lost\n");
+  CHECK(shell("-n 2 sh -c 'echo hi; exit 3'").exit_code == 3);
+  const auto help = shell("--help");
+  CHECK(help.exit_code == 1);
+  CHECK(help.err == "launcher: standard output: No space left on device\n");
+}
+
 TEST_CASE("launcher: programs that cannot be run are refused before anything starts") {
   const TempDir folder;
   const std::string path = folder.path();

@@ -270,6 +270,13 @@ TEST_CASE("config validate: exit code 2 with the place, 0 with what cannot be st
   home.write("nproc_per_node: 2\nnum_processes: 4\n");
   home.refuses("config_validate_contradiction", {"validate", home.path()});
   home.refuses("config_validate_missing", {"validate", "/no/such/file.yaml"});
+  // A bad file does not keep the others from being looked at.
+  const auto many =
+      home.config({"validate", "/no/such/file.yaml", home.path(), kConfigs + "cpu2.yaml"});
+  CHECK(many.exit_code == 2);
+  CHECK(many.out == kConfigs + "cpu2.yaml: valid\n");
+  CHECK(count_of(many.err, "/no/such/file.yaml") == 1);
+  CHECK(count_of(many.err, home.path() + ":1:17: ") == 1);
   // What the environment says has nothing to do with the file.
   home.write("num_processes: 2\n");
   CHECK(run_process({kLauncher, "config", "validate"},

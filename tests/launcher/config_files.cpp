@@ -301,6 +301,8 @@ TEST_CASE("options: contradictions name both origins, and a higher layer settles
   clash("options_standalone", {"--standalone", "--nnodes", "2"});
   clash("options_bind", {"--bind", "core", "--enable_cpu_affinity"});
   clash("options_fewer_ranks", {"--nnodes", "4", "--num_processes", "3"});
+  clash("options_fewer_ranks_elastic",
+        {"--nnodes", "1:4", "--node_rank", "3", "--num_processes", "2"});
   clash("options_no_log_dir", {"--tee", "3"});
   clash("options_file_ranks", {}, "nproc_per_node: 2\nnum_processes: 3\n");
   clash("options_mask", {"--tee", "0:4", "--log_dir", "x"});
@@ -318,6 +320,11 @@ TEST_CASE("options: contradictions name both origins, and a higher layer settles
   CHECK(resolved("num_processes: 2\n", {"-n", "4"}).ranks == 4);
   CHECK(resolved("nproc_per_node: 2\n", {"--num_processes", "4"}).ranks == 4);
   CHECK(resolved("num_machines: 2\nmachine_rank: 1\n", {"--standalone"}).nnodes_max == 1);
+  CHECK(resolved("standalone: true\n", {"--nnodes", "2"}).nnodes_max == 2);
+  CHECK_FALSE(resolved("standalone: true\n", {"--nnodes", "2"}).standalone);
+  CHECK_THROWS_AS(resolved("nproc_per_node: 2\nnum_processes: 3\n"), ConfigError);
+  CHECK_THROWS_AS(resolved("tee: 3\n"), ConfigError);
+  CHECK_THROWS_AS(resolved("env: [RANK=1]\n"), ConfigError);
   CHECK(resolved("main_process_ip: a\nmain_process_port: 1\n", {"--rdzv_endpoint", "b:2"})
             .rdzv_endpoint->host == "b");
   CHECK(resolved("main_process_ip: a\nmain_process_port: 1\n", {"--rdzv_endpoint", "b"})
