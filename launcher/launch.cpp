@@ -124,6 +124,12 @@ std::vector<std::string> rank_environment(const std::vector<std::string>& base,
   };
   if (!named(base, "WEFT_NUM_THREADS") && !named(own, "WEFT_NUM_THREADS"))
     own.push_back(fmt::format("WEFT_NUM_THREADS={}", threads));
+  std::string omp;  // the same for what a rank computes by other libraries
+  if (!named(base, "OMP_NUM_THREADS") && !named(own, "OMP_NUM_THREADS"))
+    for (const auto& entries : {base, own})
+      for (const std::string& entry : entries)
+        if (name_of(entry) == "WEFT_NUM_THREADS") omp = "OMP" + entry.substr(4);
+  if (!omp.empty()) own.push_back(omp);
   std::vector<std::string> all;
   for (const std::string& entry : base)
     if (!named(own, name_of(entry)) && name_of(entry) != "WEFT_TOKEN_FILE") all.push_back(entry);

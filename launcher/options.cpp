@@ -7,6 +7,7 @@
 #include <weft/core/base/env.hpp>
 #include <weft/launcher/cpus.hpp>
 #include <weft/launcher/error.hpp>
+#include <weft/launcher/messages.hpp>
 #include <weft/launcher/option_values.hpp>
 
 namespace weft::inline v0::launcher {
@@ -272,6 +273,16 @@ Setting settle(const Option& option, const CommandLine& line, const std::vector<
     if (auto found = from_environment(option)) setting = *std::move(found);
   if (option.kind == Kind::variable) return setting;
   if (auto found = from_flags(line, option)) setting = *std::move(found);
+  // OpenMP's variable speaks where nobody else does; a list in it is OpenMP's alone.
+  if (name_of(option) == "num_cpu_threads_per_process" && setting.layer == Layer::initial &&
+      sources == Sources::all)
+    if (const auto threads = env::get("OMP_NUM_THREADS"))
+      if (const auto count = to_int(*threads); count && *count >= 1 && *count <= 1048576)
+        setting = {.option = &option,
+                   .value = *threads,
+                   .layer = Layer::environment,
+                   .origin = "OMP_NUM_THREADS=" + *threads,
+                   .spelling = "OMP_NUM_THREADS"};
   return setting;
 }
 

@@ -12,6 +12,9 @@ namespace {
 
 constexpr Variable kVariables[] = {
     {"WEFT_NUM_THREADS", "threads that one process may use (default: its share of the cores)"},
+    {"OMP_NUM_THREADS",
+     "the launcher takes it where neither WEFT_NUM_THREADS nor --num_cpu_threads_per_process is "
+     "given, and sets it for ranks where it is unset"},
     {"WEFT_LOG_LEVEL", "trace, debug, info, warn, error or off (default: warn)"},
     {"WEFT_CPU_LEVEL", "highest CPU level whose kernels are used: baseline, avx2, avx512, amx"},
     {"WEFT_DETERMINISTIC", "1: results equal to the bit from run to run and across thread counts"},

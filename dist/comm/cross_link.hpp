@@ -38,6 +38,7 @@ class Transfer {
 /// must stay until the transfer is complete.
 class CrossLink {
  public:
+  /// What has been handed to the system still arrives, unless the link was closed.
   virtual ~CrossLink() = default;
   virtual int rank() const = 0;
   virtual int size() const = 0;
@@ -45,7 +46,7 @@ class CrossLink {
                                          size_t bytes) = 0;
   virtual std::unique_ptr<Transfer> receive(int peer, uint64_t slot, std::byte* data,
                                             size_t bytes) = 0;
-  /// Drops all connections, from any thread: the peers' waits throw.
+  /// Drops all connections and what is under way, from any thread: the peers' waits throw.
   virtual void close() noexcept = 0;
 };
 

@@ -59,7 +59,9 @@ Crossing::Crossing(std::unique_ptr<CrossLink> link, Owner& owner)
     if (peer != rank()) expect(peer);
 }
 
-Crossing::~Crossing() { link_->close(); }
+Crossing::~Crossing() {
+  if (!has_left_) link_->close();
+}
 
 const Header& Crossing::header(int peer) const {
   const Mailbox& its = boxes_[static_cast<size_t>(peer)];
@@ -198,6 +200,7 @@ void Crossing::move(const Moves& moves) {
 
 void Crossing::leave(double seconds) noexcept {
   const TimePoint end = deadline_after(seconds);
+  has_left_ = true;
   // A peer that has gone already needs no goodbye.
   const auto still = [&](int peer, auto&& action) {
     try {

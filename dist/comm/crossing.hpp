@@ -90,7 +90,7 @@ class Crossing {
   const Header& header(int peer) const;
 
   /// Says goodbye and waits for the peers' goodbye for at most `seconds`: what was sent before has
-  /// then arrived. Does not throw.
+  /// then arrived; where a peer takes longer, the system goes on sending. Does not throw.
   void leave(double seconds) noexcept;
   void close() noexcept { link_->close(); }
 
@@ -112,6 +112,7 @@ class Crossing {
   std::unique_ptr<CrossLink> link_;
   Owner& owner_;
   std::vector<Mailbox> boxes_;
+  bool has_left_ = false;
 };
 
 }  // namespace weft::inline v0::dist::detail

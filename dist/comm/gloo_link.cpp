@@ -20,6 +20,7 @@
 
 #include <weft/core/base/check.hpp>
 #include <weft/dist/comm/cross_link.hpp>
+#include <weft/dist/comm/signal_guard.hpp>
 
 namespace weft::inline v0::dist::detail {
 
@@ -39,7 +40,9 @@ constexpr int kTries = 3;             // to connect
 /// every slice, so that the waiting thread can look around and wait on.
 class Ticker {
  public:
-  Ticker() : thread_([this] { run(); }) {
+  Ticker() {
+    const SignalGuard guard;
+    thread_ = std::thread([this] { run(); });
     pthread_setname_np(thread_.native_handle(), "weft-tick");
   }
   ~Ticker() {
@@ -147,7 +150,6 @@ class GlooLink final : public CrossLink {
  public:
   GlooLink(std::shared_ptr<Engine> engine, std::shared_ptr<gloo::rendezvous::Context> context)
       : engine_(std::move(engine)), context_(std::move(context)) {}
-  ~GlooLink() override { GlooLink::close(); }
 
   int rank() const override { return context_->rank; }
   int size() const override { return context_->size; }
@@ -239,7 +241,7 @@ class GlooConnector final : public Connector {
     gloo::transport::tcp::attr attributes;
     (interface.empty() ? attributes.hostname : attributes.iface) =
         interface.empty() ? address : interface;
-    const PipeGuard guard;  // the device's thread inherits it
+    const SignalGuard guard;  // for the device's thread
     try {
       engine_->device = gloo::transport::tcp::CreateDevice(attributes);
     } catch (const std::exception& error) {

@@ -1,5 +1,7 @@
 #include <weft/dist/comm/group.hpp>
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <exception>
 #include <mutex>
@@ -128,7 +130,16 @@ std::vector<std::string> cut_rows(const std::string& rows, const std::vector<int
 }  // namespace
 
 Group::Group() : transport_(detail::make_single_transport("single")) {}
-Group::Group(std::shared_ptr<detail::Transport> transport) : transport_(std::move(transport)) {}
+
+// Note [Forked children]
+// A child by fork inherits copies of its parent's groups. Of one that spans hosts it has not the
+// threads, for whose end the destructor would wait, and shares the connections: what it said or
+// took down there would be its parent's. So it leaves such copies as they are.
+Group::Group(std::unique_ptr<detail::Transport> transport)
+    : transport_(transport.release(), [owner = getpid()](detail::Transport* its) {
+        std::unique_ptr<detail::Transport> own(its);
+        if (own->belongs_to_process() && getpid() != owner) own.release();
+      }) {}
 
 int Group::rank() const { return transport_->rank(); }
 int Group::size() const { return transport_->size(); }

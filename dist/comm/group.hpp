@@ -36,7 +36,7 @@ class WEFT_API Group {
  public:
   /// A group of this process alone.
   Group();
-  explicit Group(std::shared_ptr<detail::Transport> transport);
+  explicit Group(std::unique_ptr<detail::Transport> transport);
 
   int rank() const;
   int size() const;
@@ -102,7 +102,8 @@ class WEFT_API Group {
   void set_timeout(double seconds) const;
 
   /// How late each rank came to the group's collectives so far. No collective: any rank may ask at
-  /// any time. Empty for a group of one.
+  /// any time. On several hosts: of the ranks of this one, compared among themselves. Empty for a
+  /// group of one, and where this rank is the only one of its host.
   std::vector<RankStatistics> statistics() const;
 
   /// Ends the group for all ranks: calls under way and later ones throw CommError with `reason`.

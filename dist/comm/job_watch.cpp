@@ -5,6 +5,7 @@
 // continued as a whole has not been silent. The store's own host is watched by everybody: who has
 // not reached the store for kSilence seconds ends its groups.
 #include <algorithm>
+#include <charconv>
 #include <chrono>
 #include <condition_variable>
 #include <map>
@@ -15,6 +16,7 @@
 
 #include <weft/core/base/check.hpp>
 #include <weft/dist/comm/job_watch.hpp>
+#include <weft/dist/comm/signal_guard.hpp>
 #include <weft/dist/store/clock.hpp>
 
 namespace weft::inline v0::dist::detail {
@@ -25,10 +27,35 @@ constexpr double kBeat = 1.0;  // seconds
 constexpr int kSilence = 6;    // beats
 const std::string kFailureKey = "launch/failure";
 
+struct Failure {
+  int rank = -1;
+  std::string text = {};
+};
+
+/// What kFailureKey says: watches write the rank in a line before the text, where one rank is lost;
+/// launchers write text alone, which begins with the rank ("rank 3 (pid 77) ...") where it is one.
+std::string encode(const Failure& failure) {
+  return failure.rank < 0 ? failure.text : fmt::format("{}\n{}", failure.rank, failure.text);
+}
+
+Failure decode(const std::string& value) {
+  constexpr std::string_view kRank = "rank ";
+  const bool is_text = value.starts_with(kRank);
+  const char* const begin = value.data() + (is_text ? kRank.size() : 0);
+  const char* const end = value.data() + value.size();
+  int rank = -1;
+  const auto [after, error] = std::from_chars(begin, end, rank);
+  if (error != std::errc() || after == end || *after != (is_text ? ' ' : '\n') || rank < 0)
+    return {.text = value};
+  return {.rank = rank, .text = is_text ? value : std::string(after + 1, end)};
+}
+
 class StoreWatch final : public JobWatch {
  public:
   StoreWatch(std::shared_ptr<Store> store, WatchedNodes nodes)
-      : store_(std::move(store)), nodes_(std::move(nodes)), thread_([this] { run(); }) {
+      : store_(std::move(store)), nodes_(std::move(nodes)) {
+    const SignalGuard guard;
+    thread_ = std::thread([this] { run(); });
     pthread_setname_np(thread_.native_handle(), "weft-watch");
   }
 
@@ -39,11 +66,12 @@ class StoreWatch final : public JobWatch {
     }
     changed_.notify_all();
     thread_.join();
+    if (nodes_.speaks && !failure_) retire();
   }
 
   int add(GroupWatch group) override {
     const std::lock_guard lock(mutex_);
-    if (failure_) group.on_failure(failure_->first, failure_->second);
+    if (failure_) group.on_failure(failure_->rank, failure_->text);
     groups_.emplace(++last_, std::move(group));
     return last_;
   }
@@ -86,15 +114,18 @@ class StoreWatch final : public JobWatch {
         unreachable += std::min(seconds_since(start), 3 * kBeat);
       }
       if (unreachable >= kSilence * kBeat)
-        return tell(-1, fmt::format("the job's store has been out of reach for {:.0f} s; its host, "
-                                    "or the network, is down",
-                                    kSilence * kBeat));
+        return tell({.text = fmt::format("the job's store has been out of reach for {:.0f} s; its "
+                                         "host, or the network, is down",
+                                         kSilence * kBeat)});
       if (silent >= kSilence) {
-        const std::string text = fmt::format(
-            "host {} has given no sign of life for {:.0f} s; it, or the network, is down",
-            nodes_.next_host, kSilence * kBeat);
-        publish(text);
-        return tell(nodes_.next_rank, text);
+        const Failure failure{
+            .rank = nodes_.next_rank,
+            .text =
+                fmt::format("host {} has given no sign of life for {:.0f} s; it, or the network, "
+                            "is down",
+                            nodes_.next_host, kSilence * kBeat)};
+        publish(failure);
+        return tell(failure);
       }
     }
   }
@@ -102,7 +133,7 @@ class StoreWatch final : public JobWatch {
   /// Waits until the next beat for the word that the job has failed.
   bool look_at_failure(TimePoint start) {
     while (!ends() && seconds_since(start) < kBeat) try {
-        tell(-1, store_->get(kFailureKey, nodes_.nap));
+        tell(decode(store_->get(kFailureKey, nodes_.nap)));
         return true;
       } catch (const TimeoutError&) {
         continue;  // no word, or no store: one that answers says which
@@ -121,18 +152,28 @@ class StoreWatch final : public JobWatch {
     changed_.wait_until(lock, start + to_duration(kBeat), [this] { return ends_; });
   }
 
-  void publish(const std::string& text) {
+  void publish(const Failure& failure) {
     try {
-      store_->compare_set(kFailureKey, "", text, kBeat);
+      store_->compare_set(kFailureKey, "", encode(failure), kBeat);
     } catch (const CommError&) {
       return;  // the others see for themselves that the store is gone
     }
   }
 
-  void tell(int rank, const std::string& text) {
+  /// This process has left its groups, which may go on elsewhere: a counter that stops would be
+  /// taken for a silent node, one that is not there is not missed.
+  void retire() {
+    try {
+      store_->delete_key(life_key(nodes_.node), kBeat);
+    } catch (const CommError&) {
+      return;  // without the store nobody is watched
+    }
+  }
+
+  void tell(const Failure& failure) {
     const std::lock_guard lock(mutex_);
-    failure_.emplace(rank, text);
-    for (const auto& [number, group] : groups_) group.on_failure(rank, text);
+    failure_ = failure;
+    for (const auto& [number, group] : groups_) group.on_failure(failure.rank, failure.text);
   }
 
   static std::string life_key(int node) { return fmt::format("life/{}", node); }
@@ -142,7 +183,7 @@ class StoreWatch final : public JobWatch {
   std::mutex mutex_;
   std::condition_variable changed_;
   std::map<int, GroupWatch> groups_;
-  std::optional<std::pair<int, std::string>> failure_;
+  std::optional<Failure> failure_;
   int last_ = 0;
   bool ends_ = false;
   std::thread thread_;

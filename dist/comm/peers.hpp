@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -23,6 +24,10 @@ class Peers {
   /// Zeroed memory of `bytes` that all ranks map; every rank calls it with the same size, in the
   /// same order. Throws OutOfMemory (on every rank), TimeoutError, PeerLost.
   virtual std::shared_ptr<Region> share(size_t bytes, TimePoint deadline) = 0;
+
+  /// What `share` and `subset` look at now and then while they wait: it throws where there is
+  /// nothing to wait for any more.
+  virtual void set_check(std::function<void()>) {}
 
   /// Why `rank` cannot arrive any more; nothing while it can.
   virtual std::optional<std::string> gone(int rank) = 0;

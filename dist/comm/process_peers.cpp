@@ -16,6 +16,7 @@
 #include <cerrno>
 #include <cstddef>
 #include <cstring>
+#include <functional>
 #include <span>
 #include <utility>
 
@@ -33,6 +34,8 @@ constexpr uint64_t kHello = 0x6f6c656874666577u;    // "wefthelo"
 constexpr uint64_t kWelcome = 0x6d6f636c74666577u;  // "weftlcom"
 constexpr uint64_t kOffer = 0x7265666f74666577u;    // "weftofer"
 constexpr int kMaxRanks = 250;                      // the kernel passes 253 descriptors at once
+
+constexpr double kSlice = 0.1;  // seconds between looks at who is gone
 
 struct Hello {
   uint64_t magic;
@@ -81,9 +84,8 @@ bool send_message(int socket, const void* data, size_t bytes, std::span<const in
   return true;
 }
 
-Message receive_message(int socket, void* data, size_t bytes, TimePoint deadline) {
+Message receive_message(int socket, void* data, size_t bytes) {
   Message message;
-  if (!wait_ready(socket, POLLIN, deadline)) return {IoResult::timed_out, {}};
   iovec piece{data, bytes};
   std::vector<char> control(CMSG_SPACE(sizeof(int) * kMaxRanks));
   msghdr header{};
@@ -127,12 +129,14 @@ Fd open_pid(pid_t pid, const std::string& name) {
 class ProcessPeers final : public Peers {
  public:
   ProcessPeers(std::shared_ptr<Store> store, std::string name, int rank, int size,
-               TimePoint deadline, std::vector<int> labels = {})
+               TimePoint deadline, std::vector<int> labels = {},
+               std::function<void()> check = nullptr)
       : store_(std::move(store)),
         name_(std::move(name)),
         rank_(rank),
         size_(size),
-        labels_(std::move(labels)) {
+        labels_(std::move(labels)),
+        check_(std::move(check)) {
     WEFT_CHECK(CommError, size <= kMaxRanks, "group '{}': {} ranks on one host; at most {} work",
                name_, size, kMaxRanks);
     if (rank == 0)
@@ -148,6 +152,8 @@ class ProcessPeers final : public Peers {
     return rank_ == 0 ? offer(bytes, deadline) : accept_offer(bytes, deadline);
   }
 
+  void set_check(std::function<void()> check) override { check_ = std::move(check); }
+
   std::optional<std::string> gone(int rank) override {
     pollfd watched{pidfds_[static_cast<size_t>(rank)].get(), POLLIN, 0};
     if (poll(&watched, 1, 0) > 0) return "is gone";
@@ -158,7 +164,12 @@ class ProcessPeers final : public Peers {
                                 TimePoint deadline) override {
     const auto self = std::find(members.begin(), members.end(), rank_);
     return std::make_unique<ProcessPeers>(store_, name, static_cast<int>(self - members.begin()),
-                                          static_cast<int>(members.size()), deadline);
+                                          static_cast<int>(members.size()), deadline,
+                                          std::vector<int>(), [this, name, members] {
+                                            if (check_) check_();
+                                            for (const int member : members)
+                                              check_life(member, name);
+                                          });
   }
 
  private:
@@ -195,7 +206,7 @@ class ProcessPeers final : public Peers {
   }
 
   bool admit(int listener, uint64_t nonce, TimePoint deadline) {
-    if (!wait_ready(listener, POLLIN, deadline))
+    if (!wait(listener, deadline))
       fail<TimeoutError>("group '{}': of {} ranks, {} did not join in time", name_, size_,
                          list_missing());
     Fd socket(accept4(listener, nullptr, nullptr, SOCK_CLOEXEC));
@@ -208,7 +219,7 @@ class ProcessPeers final : public Peers {
     const ucred peer = credentials(socket.get());
     if (peer.uid != geteuid()) return false;
     Hello hello{};
-    const Message message = receive_message(socket.get(), &hello, sizeof hello, deadline);
+    const Message message = receive(socket.get(), &hello, sizeof hello, deadline);
     if (message.result != IoResult::done || hello.magic != kHello || hello.nonce != nonce)
       return false;
     WEFT_CHECK(CommError, hello.rank > 0 && hello.rank < size_,
@@ -223,7 +234,7 @@ class ProcessPeers final : public Peers {
   }
 
   void join(TimePoint deadline) {
-    const std::string published = store_->get(key(), std::max(0.0, -seconds_since(deadline)));
+    const std::string published = published_address(deadline);
     uint64_t nonce = 0;
     sockaddr_un address{};
     WEFT_CHECK(CommError,
@@ -246,7 +257,7 @@ class ProcessPeers final : public Peers {
                "group '{}': rank {} cannot send to rank {} on this host: {}", name_, label(rank_),
                label(0), std::strerror(errno));
     Offer welcome{};
-    Message message = receive_message(socket, &welcome, sizeof welcome, deadline);
+    Message message = receive(socket, &welcome, sizeof welcome, deadline);
     check_answer(message.result);
     WEFT_CHECK(CommError, !message.lacks_fds,
                "group '{}': rank {} has no room for the descriptors of {} ranks; raise ulimit -n",
@@ -275,7 +286,7 @@ class ProcessPeers final : public Peers {
 
   std::shared_ptr<Region> accept_offer(size_t bytes, TimePoint deadline) {
     Offer offer{};
-    Message message = receive_message(sockets_[0].get(), &offer, sizeof offer, deadline);
+    Message message = receive(sockets_[0].get(), &offer, sizeof offer, deadline);
     check_answer(message.result);
     WEFT_CHECK(OutOfMemory, !message.lacks_fds,
                "group '{}': rank {} has no room for the descriptor of shared memory; raise "
@@ -305,6 +316,41 @@ class ProcessPeers final : public Peers {
                fds.size(), label(peer), std::strerror(errno));
   }
 
+  /// Looks, between slices of the wait, whether there is anything left to wait for.
+  bool wait(int fd, TimePoint deadline) {
+    while (!wait_ready(fd, POLLIN, std::min(deadline, deadline_after(kSlice)))) {
+      if (Clock::now() >= deadline) return false;
+      look();
+    }
+    return true;
+  }
+
+  void look() {
+    if (check_) check_();
+    // Only rank 0 waits for more than one; that it is gone itself shows on its connections.
+    for (int rank = 1; rank_ == 0 && rank < size_; ++rank) check_life(rank, name_);
+  }
+
+  void check_life(int rank, const std::string& name) {
+    if (pidfds_[static_cast<size_t>(rank)] && gone(rank))
+      throw PeerLost(label(rank), fmt::format("group '{}': rank {} is gone", name, label(rank)));
+  }
+
+  Message receive(int socket, void* data, size_t bytes, TimePoint deadline) {
+    if (!wait(socket, deadline)) return {IoResult::timed_out, {}};
+    return receive_message(socket, data, bytes);
+  }
+
+  std::string published_address(TimePoint deadline) {
+    while (check_) try {
+        return store_->get(key(), std::clamp(-seconds_since(deadline), 0.0, kSlice));
+      } catch (const TimeoutError&) {
+        if (Clock::now() >= deadline) throw;
+        look();
+      }
+    return store_->get(key(), std::max(0.0, -seconds_since(deadline)));
+  }
+
   std::string list_missing() const {
     std::string text;
     for (int rank = 1; rank < size_; ++rank)
@@ -320,8 +366,9 @@ class ProcessPeers final : public Peers {
   std::shared_ptr<Store> store_;
   std::string name_;
   int rank_, size_;
-  std::vector<int> labels_;  ///< the ranks as errors name them; none: 0, 1, …
-  std::vector<Fd> sockets_;  ///< rank 0: to each other rank; others: to rank 0
+  std::vector<int> labels_;      ///< the ranks as errors name them; none: 0, 1, …
+  std::function<void()> check_;  ///< of the own group; until it is there, of the one it comes from
+  std::vector<Fd> sockets_;      ///< rank 0: to each other rank; others: to rank 0
   std::vector<Fd> pidfds_;
 };
 

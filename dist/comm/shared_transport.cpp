@@ -80,7 +80,9 @@ class SharedTransport final : public NodeTransport {
         sources_(static_cast<size_t>(size_)),
         destinations_(static_cast<size_t>(size_)),
         sent_(static_cast<size_t>(size_), 0),
-        received_(static_cast<size_t>(size_), 0) {}
+        received_(static_cast<size_t>(size_), 0) {
+    peers_->set_check([this] { control_.check_alive(); });
+  }
 
   const std::string& name() const override { return control_.name(); }
   int rank() const override { return rank_; }

@@ -144,6 +144,18 @@ void SpanningGroup::check_everywhere() {
   control_.check_alive();
 }
 
+std::unique_ptr<CrossLink> SpanningGroup::connect(const std::string& name, int rank, int size,
+                                                  TimePoint deadline,
+                                                  const std::function<void()>& check) {
+  try {
+    return parts_.connector->connect(name, rank, size, deadline, check);
+  } catch (const TimeoutError& error) {
+    check_everywhere();  // which may know better
+    throw TimeoutError(
+        fmt::format("group '{}': not all hosts have connected in time: {}", name_, error.what()));
+  }
+}
+
 std::string SpanningGroup::message_key(int peer) const {
   return fmt::format("message/{}/{}", name_, peer);
 }

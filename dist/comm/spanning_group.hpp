@@ -78,6 +78,9 @@ class SpanningGroup {
   [[noreturn]] void fail_desync(const Crossing& crossing);
   [[noreturn]] void fail_message(const Crossing& line, int peer);
 
+  /// A link as Connector::connect makes it; where that takes too long, throws what is known of why.
+  std::unique_ptr<CrossLink> connect(const std::string& name, int rank, int size,
+                                     TimePoint deadline, const std::function<void()>& check);
   /// A message to or from `peer` waits: to be called now and then, and at its end.
   void note_message_wait(int peer);
   void end_message_wait(int peer);

@@ -72,16 +72,9 @@ class SpanningTransport final : public Transport, public SpanningGroup {
     guarded([&] { control_.check_alive(); });
   }
 
-  void barrier() override {
-    guarded([&] {
-      const Call call{.kind = CallKind::barrier};
-      control_.begin(call);
-      meet_in_node();
-      if (lane_ && local_ == 0) cross_meet(call, nullptr);
-      control_.sync();
-      control_.finish();
-    });
-  }
+  bool belongs_to_process() const override { return true; }
+
+  void barrier() override { meet_everywhere({.kind = CallKind::barrier}); }
 
   void all_reduce(const Call& call, std::byte* data) override {
     guarded([&] { reduce_everywhere(call, data); });
@@ -232,6 +225,8 @@ class SpanningTransport final : public Transport, public SpanningGroup {
   }
 
   Storage allocate_shared(size_t bytes) override {
+    // Each node's ranks compare their own calls alone.
+    meet_everywhere({.kind = CallKind::allocate_shared, .shape = {static_cast<int64_t>(bytes)}});
     // All ranks have it or none: what a node cannot give, all refuse.
     std::string refusal;
     Storage storage;
@@ -278,7 +273,9 @@ class SpanningTransport final : public Transport, public SpanningGroup {
     parts_.timeout = seconds;
     node_part_->set_timeout(seconds);
   }
-  std::vector<RankStatistics> statistics() const override { return node_part_->statistics(); }
+  std::vector<RankStatistics> statistics() const override {
+    return locals() == 1 ? std::vector<RankStatistics>() : node_part_->statistics();
+  }
 
  private:
   /// The connection to one rank of another node, made with the first message.
@@ -310,22 +307,22 @@ class SpanningTransport final : public Transport, public SpanningGroup {
     for (size_t k = 0; k < layout_.members.size(); ++k) f(k, layout_.members[k]);
   }
 
-  std::unique_ptr<CrossLink> connect(const std::string& name, int rank, int size,
-                                     TimePoint deadline, const std::function<void()>& check) {
-    try {
-      return parts_.connector->connect(name, rank, size, deadline, check);
-    } catch (const TimeoutError& error) {
-      check_everywhere();  // which may know better
-      throw TimeoutError(
-          fmt::format("group '{}': not all hosts have connected in time: {}", name_, error.what()));
-    }
-  }
-
   /// The first phase, in the node; from then on it takes longer to give up, see kOutlast.
   void meet_in_node() {
     bool none_placed = false;
     control_.meet(0, none_placed);
     control_.set_patience(2 * kOutlast);
+  }
+
+  /// A call of all ranks that moves no data.
+  void meet_everywhere(const Call& call) {
+    guarded([&] {
+      control_.begin(call);
+      meet_in_node();
+      if (lane_ && local_ == 0) cross_meet(call, nullptr);
+      control_.sync();
+      control_.finish();
+    });
   }
 
   void cross_meet(const Call& call, const Moves* moves) {
@@ -353,7 +350,7 @@ class SpanningTransport final : public Transport, public SpanningGroup {
     guarded([&] {
       const size_t room = std::min(kTile / pieces.staged, results_bytes() / pieces.results);
       const size_t step = std::max(kLine, room / kLine * kLine);
-      const bool rides = Crossing::fits(largest);
+      const bool rides = Crossing::fits(largest) && bytes <= step;
       control_.begin(call);
       size_t offset = 0;
       do {

@@ -51,6 +51,9 @@ class Transport {
 
   /// Seconds for each call from now on.
   virtual void set_timeout(double seconds) = 0;
+  /// Whether threads and connections belong to it, which a child by fork does not have or must
+  /// leave alone; see Note [Forked children].
+  virtual bool belongs_to_process() const { return false; }
   /// Of the ranks that this one can see.
   virtual std::vector<RankStatistics> statistics() const { return {}; }
 };

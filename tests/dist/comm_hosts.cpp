@@ -104,6 +104,18 @@ TEST_CASE("hosts: what launchers publish ends every collective, wherever it wait
   CHECK(seconds < 5 * kSlower);
   CHECK_MESSAGE(ranks.output(0).find("rank 9 (pid 7) on host z exited with 3") != std::string::npos,
                 ranks.output(0));
+
+  // Whose the failure is, where a rank of this job is named: as launchers do, and as hosts do.
+  for (const std::string text : {"rank 2 (pid 7) on host z exited with 3", "2\nhost z is silent"}) {
+    RankProcesses named("stay away", {0, 0, 1});
+    REQUIRE(named.wait_for_line(2, "away"));
+    named.server().publish("launch/failure", text);
+    for (const int r : {0, 1}) {
+      CHECK(named.wait(r) == 10);
+      const std::string words = "PeerLost 2: " + text.substr(text.find('\n') + 1);
+      CHECK_MESSAGE(named.output(r).find(words) != std::string::npos, named.output(r));
+    }
+  }
 }
 
 TEST_CASE("hosts: the loss of the store, as when the network is down, ends every collective") {
@@ -130,6 +142,30 @@ TEST_CASE("hosts: a host that falls silent is named") {
     CHECK_MESSAGE(
         ranks.output(r).find("(rank 2) has given no sign of life for 6 s") != std::string::npos,
         ranks.output(r));
+  for (const int r : {0, 1})
+    CHECK_MESSAGE(ranks.output(r).find("PeerLost 2: ") != std::string::npos, ranks.output(r));
+}
+
+TEST_CASE("hosts: a host whose first rank has left is not taken for silent") {
+  WEFT_NEED_GLOO();
+  RankProcesses ranks("leave early", {0, 0, 1});
+  for (int r = 0; r < 3; ++r) CHECK_MESSAGE(ranks.wait(r) == 0, ranks.output(r));
+}
+
+TEST_CASE("hosts: a child by fork that ends does nothing to its parent's groups") {
+  WEFT_NEED_GLOO();
+  for (const std::vector<int>& layout : std::vector<std::vector<int>>{{0, 1}, {0, 0, 1}}) {
+    CAPTURE(layout.size());
+    RankProcesses ranks("fork", layout);
+    for (size_t r = 0; r < layout.size(); ++r)
+      CHECK_MESSAGE(ranks.wait(static_cast<int>(r)) == 0, ranks.output(static_cast<int>(r)));
+  }
+}
+
+TEST_CASE("hosts: the library's threads leave signals to the program") {
+  WEFT_NEED_GLOO();
+  RankProcesses ranks("look at threads", {0, 1});
+  for (int r = 0; r < 2; ++r) CHECK_MESSAGE(ranks.wait(r) == 0, ranks.output(r));
 }
 
 TEST_CASE("hosts: a missing rank is named on all hosts when the deadline passes") {

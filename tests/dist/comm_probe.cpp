@@ -6,8 +6,11 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <cstdio>
 #include <cstdlib>
+#include <filesystem>
+#include <fstream>
 #include <memory>
 #include <string>
 #include <vector>
@@ -16,6 +19,7 @@
 #include <weft/core/ops.hpp>
 #include <weft/dist/comm/group.hpp>
 #include <weft/dist/stop.hpp>
+#include <weft/dist/store/tcp_store.hpp>
 #include <weft/tests/dist/oracle.hpp>
 
 using namespace weft;
@@ -155,6 +159,49 @@ void send_instead(const Group& group) {
     group.all_reduce(full({4}, 1.0));
 }
 
+/// Rank 0 leaves all groups while the others use one of their own, on the same hosts. Whether the
+/// rank goes on to the end.
+bool leave_early(const Group& group) {
+  const std::shared_ptr<Store> store = connect_store_from_environment();
+  store->wait({"life/0", "life/1"});
+  const Group rest = group.split(group.rank() == 0 ? 0 : 1);
+  if (group.rank() == 0) return false;
+  // Its host's signs of life are gone, not stopped: nobody takes it for dead.
+  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(30);
+  while (store->check({"life/0"}) && std::chrono::steady_clock::now() < end) rest.check_alive();
+  check(!store->check({"life/0"}) && store->check({"life/1"}), "only the first host is left");
+  const Tensor one = full({1}, 1.0);
+  rest.all_reduce(one);
+  check(one.item<int>() == rest.size(), "the others go on");
+  return false;
+}
+
+/// A child of rank 0 ends its copies of the groups. Whether this is a rank and not that child.
+bool fork_child(const Group& group) {
+  if (group.rank() != 0) return true;
+  const pid_t child = fork();
+  if (child == 0) return false;
+  int status = -1;
+  check(waitpid(child, &status, 0) == child && status == 0, "the child ends");
+  return true;
+}
+
+/// Threads of the library take none of the program's signals.
+void look_at_threads() {
+  int others = 0;
+  for (const auto& entry : std::filesystem::directory_iterator("/proc/self/task")) {
+    if (entry.path().filename() == std::to_string(getpid())) continue;
+    ++others;
+    std::ifstream file(entry.path() / "status");
+    uint64_t blocked = 0;
+    for (std::string word; file >> word;)
+      if (word == "SigBlk:") file >> std::hex >> blocked;
+    for (const int signal : {SIGINT, SIGTERM, SIGUSR1, SIGALRM, SIGPIPE})
+      check((blocked >> (signal - 1) & 1) != 0, "signals are blocked");
+  }
+  check(others >= 3, "gloo's thread, the ticker and the watch are seen");
+}
+
 /// Children by fork run this process's destructors, and end.
 void fork_children(const Group& world) {
   auto group = std::make_unique<Group>(world.split(0));
@@ -189,6 +236,16 @@ void run_out_of_descriptors(const Group& group) {
   group.allocate_shared(4096);
 }
 
+/// Rank 1 cannot join the new group, for want of descriptors, and ends.
+void fail_to_split(const Group& group) {
+  group.barrier();
+  if (group.rank() == 1) {
+    const rlimit none = {0, 0};
+    check(setrlimit(RLIMIT_NOFILE, &none) == 0, "setrlimit");
+  }
+  group.split(0);
+}
+
 /// The rank that is to share memory dies over it: no file of its may have a byte.
 void die_while_sharing(const Group& group, int rank) {
   group.barrier();
@@ -204,6 +261,9 @@ void die_while_sharing(const Group& group, int rank) {
 int run(const std::string& probe) {
   try {
     const Group group = init_process_group();
+    if (probe == "look at threads") look_at_threads();
+    if (probe == "leave early" && !leave_early(group)) return 0;
+    if (probe == "fork" && !fork_child(group)) return 0;
     if (probe == "everything") use_everything(group);
     if (probe == "reduce forever") reduce_forever(group);
     if (probe == "stay away") stay_away(group);
@@ -214,6 +274,7 @@ int run(const std::string& probe) {
     if (probe == "send instead") send_instead(group);
     if (probe == "fork children") fork_children(group);
     if (probe == "run out of descriptors") run_out_of_descriptors(group);
+    if (probe == "fail to split") fail_to_split(group);
     if (probe == "rank 0 dies sharing") die_while_sharing(group, 0);
     if (probe == "rank 2 dies sharing") die_while_sharing(group, 2);
     if (probe == "call differently") call_differently(group);

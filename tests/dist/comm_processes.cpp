@@ -190,6 +190,14 @@ TEST_CASE("processes: who dies sharing memory is lost to all") {
   CHECK(ranks.wait(0) == 128 + SIGXFSZ);
 }
 
+TEST_CASE("processes: who ends instead of joining a part of the group is lost to it at once") {
+  RankProcesses ranks("fail to split", 3);
+  CHECK_MESSAGE(ranks.wait(1) == 13, ranks.output(1));
+  for (const int r : {0, 2}) CHECK_MESSAGE(ranks.wait(r) == 10, ranks.output(r));
+  CHECK_MESSAGE(ranks.output(0).find("PeerLost 1: group 'world/") != std::string::npos,
+                ranks.output(0));
+}
+
 TEST_CASE("processes: a user without privileges may pass few descriptors at once") {
   if (geteuid() != 0) WEFT_SKIP("becoming another user needs root");
   const std::string limits = "setpriv --reuid=65534 --clear-groups prlimit --nofile=64:64 ";

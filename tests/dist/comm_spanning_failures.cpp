@@ -130,6 +130,23 @@ TEST_CASE("spanning desync: the text") {
                           }));
 }
 
+TEST_CASE("spanning desync: shared memory of different sizes, or asked for by one host alone") {
+  const std::string sizes = error_on_all<DesyncError>({0, 0, 1, 1}, [](const Group& group) {
+    group.allocate_shared(group.rank() < 2 ? 4096 : 8192);
+  });
+  const std::string alone = error_on_all<DesyncError>({0, 0, 1, 1}, [](const Group& group) {
+    if (group.rank() < 2)
+      group.allocate_shared(4096);
+    else
+      group.barrier();
+  });
+  for (const std::string& text : {sizes, alone})
+    CHECK_MESSAGE(
+        text.find("ranks 0, 1 called allocate_shared #2 (4096 bytes)") != std::string::npos, text);
+  CHECK_MESSAGE(
+      sizes.find("ranks 2, 3 called allocate_shared #2 (8192 bytes)") != std::string::npos, sizes);
+}
+
 TEST_CASE("spanning desync: messages") {
   check_text<DesyncError>("spanning_desync_message",
                           error_on_all<DesyncError>({0, 1, 1}, [](const Group& group) {

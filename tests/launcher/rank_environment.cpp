@@ -72,6 +72,13 @@ TEST_CASE("launcher: ranks share the CPUs, a number given by the user stays") {
   CHECK(threads("2", "A=b") == std::max(1, allowed_cpus() / 2));
   CHECK(threads("64", "A=b") == std::max(1, allowed_cpus() / 64));
   CHECK(threads("2", "WEFT_NUM_THREADS=3") == 3);
+  CHECK(threads("2", "OMP_NUM_THREADS=5") == 5);
+  CHECK(threads("2", "OMP_NUM_THREADS=4,2") == std::max(1, allowed_cpus() / 2));
+  const std::vector<std::string> both = {"-n", "1", kProbe, "env=WEFT_NUM_THREADS",
+                                         "env=OMP_NUM_THREADS"};
+  CHECK(launch(both, {"WEFT_NUM_THREADS=3"}).out == "WEFT_NUM_THREADS=3\nOMP_NUM_THREADS=3\n");
+  CHECK(launch(both, {"WEFT_NUM_THREADS=3", "OMP_NUM_THREADS=2"}).out ==
+        "WEFT_NUM_THREADS=3\nOMP_NUM_THREADS=2\n");
 }
 
 TEST_CASE("launcher: timeouts by flag reach the ranks") {
