@@ -13,6 +13,7 @@
 
 #include <weft/core/base/check.hpp>
 #include <weft/core/base/env.hpp>
+#include <weft/dist/comm/cache_line.hpp>
 
 namespace weft::inline v0::dist::detail {
 
@@ -313,6 +314,8 @@ void Control::arrive() {
 
 void Control::await_all() {
   if (!all_arrived()) await_phase();
+  // All have read what this rank announced two phases ago; the line comes while they go on.
+  fetch_to_write(&block_.arrival(rank_, next_parity()));
   full_fence();
   ControlHeader& head = block_.header();
   if (head.sleepers.load(relaxed) == 0) [[likely]]

@@ -1,3 +1,4 @@
+#include <weft/dist/comm/cache_line.hpp>
 #include <weft/dist/comm/reduce_sums.hpp>
 
 #include <cstring>
@@ -33,7 +34,7 @@ inline __attribute__((always_inline)) void add_loop(std::span<const std::byte* c
   const auto ask = [&](size_t at) {
     if (at >= bytes) return;
     for (const std::byte* to : destinations)
-      for (size_t line = 0; line < kBlock; line += 64) __builtin_prefetch(to + at + line, 1, 3);
+      for (size_t line = 0; line < kBlock; line += 64) fetch_to_write(to + at + line);
   };
   for (size_t at = 0; at < kAhead; at += kBlock) ask(at);
   for (size_t at = 0; at < whole; at += kBlock) {

@@ -18,6 +18,7 @@
 #include <utility>
 
 #include <weft/core/base/check.hpp>
+#include <weft/dist/comm/cache_line.hpp>
 #include <weft/dist/comm/control.hpp>
 #include <weft/dist/comm/reduce.hpp>
 #include <weft/dist/comm/transport.hpp>
@@ -361,8 +362,7 @@ class SharedTransport final : public NodeTransport {
   /// them and are done with them. They come while the program does something else.
   void take_next_tile(size_t bytes) const {
     const std::byte* next = tile(rank_, control_.next_parity());
-    for (size_t offset = 0; offset < bytes; offset += kLine)
-      __builtin_prefetch(next + offset, 1, 3);
+    for (size_t offset = 0; offset < bytes; offset += kLine) fetch_to_write(next + offset);
   }
 
   /// Every rank reduces its slice of each tile, in everybody's tile.
