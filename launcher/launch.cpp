@@ -12,7 +12,6 @@
 #include <utility>
 
 #include <weft/core/base/check.hpp>
-#include <weft/core/base/env.hpp>
 #include <weft/dist/store/auth.hpp>
 #include <weft/dist/store/clock.hpp>
 #include <weft/dist/store/socket.hpp>
@@ -248,9 +247,7 @@ class LocalLaunch {
 }  // namespace
 
 int launch(const LaunchOptions& given) {
-  // Only inside an allocation does it matter how this program was started: /proc may be missing.
-  if (env::get("SLURM_JOB_ID"))
-    if (const auto command = srun_command(given, own_command())) become_srun(*command);
+  if (const auto command = srun_command(given)) become_srun(*command);
   if (given.controlled) return launch_node(given);  // part of a job, whatever it finds here
   const LaunchOptions options = under_scheduler(given);
   if (!options.hostfile.empty()) return launch_over_ssh(options);
