@@ -91,7 +91,7 @@ void Job::say_rest() {
                       members_[static_cast<size_t>(rank)].pid,
                       options_.placements[static_cast<size_t>(rank)].text));
   if (options_.notes)
-    for (const std::string& note : options_.notes()) say(note);
+    for (const std::string& note : options_.notes(exit_code_)) say(note);
   say_tail();
 }
 
