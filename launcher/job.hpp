@@ -87,8 +87,9 @@ class Job {
   /// blocked. Returns the launcher's exit code.
   int run();
 
-  /// Whether output of the ranks could not be written, which the last lines on stderr say.
-  bool output_lost() const noexcept { return out_.error() != 0 || err_.error() != 0; }
+  /// Whether output of the ranks could not be written, to the launcher's own or to a file of a
+  /// rank's, which the last lines on stderr say.
+  bool output_lost() const;
 
   static sigset_t handled_signals();
 

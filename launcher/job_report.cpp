@@ -16,6 +16,14 @@ constexpr size_t kListed = 16;  // ranks named in the report
 
 }  // namespace
 
+bool Job::output_lost() const {
+  bool lost = out_.error() != 0 || err_.error() != 0;
+  for (const Member& member : members_)
+    for (const LineStream* stream : {member.out.get(), member.err.get()})
+      lost = lost || (stream != nullptr && !stream->log_error().empty());
+  return lost;
+}
+
 std::string Job::describe_member(int rank) const {
   const Member& member = members_[static_cast<size_t>(rank)];
   return describe(rank_of(rank), member.pid, *member.ending);
