@@ -26,6 +26,7 @@
 #include <weft/launcher/error.hpp>
 #include <weft/launcher/launch.hpp>
 #include <weft/launcher/program.hpp>
+#include <weft/launcher/refusal.hpp>
 #include <weft/launcher/relay.hpp>
 #include <weft/launcher/scheduler.hpp>
 
@@ -72,16 +73,15 @@ class Hosts {
   explicit Hosts(const LaunchOptions& options)
       : options_(options),
         setup_(prepare_launch(options)),
-        hosts_(read_hostfile(options.hostfile)),
+        hosts_(read_hostfile(options.setting("hostfile"))),
         ranks_(ranks_of_hosts(hosts_, options)),
         out_(1),
         err_(2),
         one_output_(same_file(1, 2)) {
     const auto count = static_cast<int>(hosts_.size());
     if (options.given("nnodes") && options.nnodes_max != count)
-      throw LaunchError(kExitUsage,
-                        fmt::format("{} contradicts {}, which has {} hosts",
-                                    shown(options.setting("nnodes")), options.hostfile, count));
+      refuse_setting(options.setting("nnodes"), " contradicts {}, which has {} hosts",
+                     shown(options.setting("hostfile")), count);
     const sigset_t handled = Job::handled_signals();
     signals_ = Fd(::signalfd(-1, &handled, SFD_CLOEXEC | SFD_NONBLOCK));
     auto [wake, waker] = make_pipe();

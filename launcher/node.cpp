@@ -22,6 +22,7 @@
 #include <weft/launcher/error.hpp>
 #include <weft/launcher/launch.hpp>
 #include <weft/launcher/node_link.hpp>
+#include <weft/launcher/refusal.hpp>
 
 namespace weft::inline v0::launcher {
 
@@ -74,9 +75,8 @@ class Node {
               .ranks = options.ranks,
               .total = options.total_ranks.value_or(0)};
     if (options.total_ranks && *options.total_ranks < options.nnodes_max)
-      throw LaunchError(kExitUsage,
-                        fmt::format("{}: fewer ranks than {} hosts; give at least one for each",
-                                    shown(options.setting("num_processes")), options.nnodes_max));
+      refuse_setting(options.setting("num_processes"),
+                     ": fewer ranks than {} hosts; give at least one for each", options.nnodes_max);
     if (options.controlled) take_control_line();
     if (options.time_limit) deadline_ = deadline_after(*options.time_limit);
   }

@@ -76,6 +76,11 @@ LaunchOptions with_hosts(int ranks, std::optional<int> total = {}) {
       setting.layer = Layer::flag;
       setting.origin = setting.spelling = "--num_processes";
     }
+    if (name_of(option) == "hostfile") {
+      setting.value = options.hostfile;
+      setting.layer = Layer::flag;
+      setting.origin = setting.spelling = "--hostfile";
+    }
     options.settings.push_back(setting);
   }
   return options;
@@ -241,6 +246,29 @@ TEST_CASE("hosts: numbers of ranks") {
   const auto nodes = launch(cluster.arguments({"--nnodes", "3", kProbe}));
   CHECK(nodes.exit_code == 2);
   check_text("hosts_nnodes", replaced(nodes.err, cluster.hostfile, "FILE"));
+}
+
+TEST_CASE("hosts: numbers of a configuration file that fit nothing are named by file and line") {
+  const Cluster cluster(kTwoHosts);
+  const std::string config = cluster.folder / "config.yaml";
+  const auto fails = [&](const std::string& name, const std::string& yaml,
+                         std::vector<std::string> arguments) {
+    std::ofstream(config) << yaml;
+    arguments.insert(arguments.begin(), {"--config_file", config, "--ssh", cluster.ssh});
+    arguments.push_back(kProbe);
+    const auto result = launch(arguments);
+    CHECK(result.exit_code == 2);
+    check_text(name,
+               replaced(replaced(result.err, cluster.hostfile, "HOSTFILE"), config, "CONFIG"));
+  };
+  const std::string file = "hostfile: " + cluster.hostfile + "\n";
+  fails("hosts_config_nnodes", "num_machines: 3\n", {"--hostfile", cluster.hostfile});
+  fails("hosts_config_total", "num_processes: 5\n" + file, {});
+  fails("hosts_config_slots", file, {"-n", "4"});
+  fails("hosts_config_both", file, {"--nnodes", "3"});
+  std::ofstream(cluster.hostfile) << "127.0.0.2\n127.0.0.3\n";
+  fails("hosts_config_few", "num_processes: 1\n", {"--hostfile", cluster.hostfile});
+  fails("hosts_config_missing", "hostfile: /no/such/file\n", {});
 }
 
 TEST_CASE("hosts: orders and messages survive the way, and nothing else is taken for them") {

@@ -106,6 +106,20 @@ TEST_CASE("scheduler: what contradicts it, or makes no sense under it, is named"
   fails("scheduler_no_token", {}, step(0));
 }
 
+TEST_CASE("scheduler: what a configuration file says against it is named by file and line") {
+  const TempDir folder;
+  const std::string config = folder / "config.yaml";
+  const auto fails = [&](const std::string& name, const std::string& yaml, const Words& variables) {
+    std::ofstream(config) << yaml;
+    const auto result = launch({"--config_file", config, kProbe}, variables);
+    CHECK(result.exit_code == 2);
+    check_text(name, replaced(result.err, config, "CONFIG"));
+  };
+  fails("scheduler_config_nnodes", "num_machines: 3\n", step(0));
+  fails("scheduler_config_rank", "num_machines: 2\nmachine_rank: 0\n", step(1));
+  fails("scheduler_config_allocation", "num_machines: 3\n", {"SLURM_JOB_ID=77", "SLURM_NNODES=2"});
+}
+
 TEST_CASE("scheduler: alone in a step, or told to stay here, a launcher starts its ranks itself") {
   const auto one = launch({"-n", "2", kProbe, "env=WORLD_SIZE"},
                           {"SLURM_JOB_ID=77", "SLURM_STEP_ID=0", "SLURM_PROCID=0", "SLURM_NTASKS=1",
