@@ -98,8 +98,9 @@ class Hosts {
     for (Remote& remote : remotes_) drain(remote);
     for (const std::string& line : coordinator_->reports()) say(line);
     coordinator_.reset();
-    while (!abandoned_ && (out_.backlog() > 0 || err_.backlog() > 0)) flush_slowly();
-    return exit_code_.value_or(interrupted_.value_or(kExitLost));
+    drain_sinks();
+    const int code = exit_code_.value_or(interrupted_.value_or(kExitLost));
+    return code == 0 && (out_.error() != 0 || err_.error() != 0) ? kExitLost : code;
   }
 
  private:
@@ -342,6 +343,13 @@ class Hosts {
   void say(const std::string& line) {
     err_.write(this, "", line + "\n");
     err_.flush();
+  }
+
+  void drain_sinks() {
+    while (!abandoned_ && (out_.backlog() > 0 || err_.backlog() > 0)) flush_slowly();
+    if (out_.error() == 0) return;
+    say(lost_output_text(out_.error()));
+    while (!abandoned_ && err_.backlog() > 0) flush_slowly();
   }
 
   void flush_slowly() {

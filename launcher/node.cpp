@@ -290,9 +290,10 @@ class Node {
     attempt.outside_fd = control_ ? watch_both(both) : link_->fd();
     attempt.told = options_.controlled;
     attempt.outside = [this] { return on_outside(); };
-    Job(std::move(attempt)).run();
+    Job ranks(std::move(attempt));
+    ranks.run();
     if (exit_code_) return;
-    link_->send({"done", number});
+    link_->send({"done", number, ranks.output_lost() ? "1" : ""});
     if (leaving_) exit_code_ = ending_;  // the others go on
     if (ending_) deadline_ = deadline_after(kEnding);
   }

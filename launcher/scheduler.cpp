@@ -114,11 +114,10 @@ LaunchOptions under_scheduler(LaunchOptions options) {
   return options;
 }
 
-std::optional<std::vector<std::string>> srun_command(const LaunchOptions& options,
-                                                     const std::vector<std::string>& own) {
-  if (options.standalone || !options.hostfile.empty() || options.node_rank ||
-      options.rdzv_endpoint || options.controlled || dist::detail::mpi_place() ||
-      dist::detail::slurm_place() || !env::get("SLURM_JOB_ID"))
+std::optional<std::vector<std::string>> srun_command(const LaunchOptions& options) {
+  if (!env::get("SLURM_JOB_ID") || options.standalone || !options.hostfile.empty() ||
+      options.node_rank || options.rdzv_endpoint || options.controlled ||
+      dist::detail::mpi_place() || dist::detail::slurm_place())
     return std::nullopt;
   const char* variable = first_set({"SLURM_JOB_NUM_NODES", "SLURM_NNODES"});
   const auto nodes = env::get_int(variable, 1, 1 << 20);
@@ -129,6 +128,7 @@ std::optional<std::vector<std::string>> srun_command(const LaunchOptions& option
                    variable, *nodes);
   // A batch script of one host is on it already.
   if (*nodes == 1 && env::get("SLURMD_NODENAME")) return std::nullopt;
+  const std::vector<std::string> own = own_command();
   std::vector<std::string> command = {"srun",
                                       fmt::format("--nodes={}", *nodes),
                                       fmt::format("--ntasks={}", *nodes),
@@ -169,7 +169,11 @@ std::vector<std::string> own_command() {
   std::vector<std::string> command = {std::filesystem::read_symlink("/proc/self/exe", error)};
   std::ifstream file("/proc/self/cmdline", std::ios::binary);
   const std::string text((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
-  if (error || !file) weft::detail::fail<IoError>("launcher: /proc/self cannot be read");
+  if (error || !file)
+    throw LaunchError(
+        kExitUsage,
+        "/proc/self/exe and cmdline cannot be read; mount /proc: other hosts are told "
+        "from there which launcher to start");
   for (size_t at = text.find('\0') + 1; at < text.size();) {
     const size_t end = std::min(text.find('\0', at), text.size());
     command.push_back(text.substr(at, end - at));

@@ -14,6 +14,7 @@
 #include <weft/launcher/messages.hpp>
 #include <weft/tests/launcher/launched.hpp>
 #include <weft/tests/support/errors.hpp>
+#include <weft/tests/support/skip.hpp>
 #include <weft/tests/support/temp_dir.hpp>
 
 using namespace weft::test;
@@ -227,6 +228,33 @@ TEST_CASE("hosts: restarts over ssh, with one summary") {
   CHECK(count_of(result.err, "launcher: attempt 0 (2 hosts, 3 ranks): rank 1 ") == 1);
   CHECK(count_of(result.err, "launcher: attempt 1 (2 hosts, 3 ranks): rank 2 ") == 1);
   CHECK(count_of(result.err, "launcher: starting again") == 1);
+}
+
+TEST_CASE("hosts: output that cannot be kept, here or in a host's files, is no success") {
+  const Cluster cluster(kTwoHosts);
+  const std::string here = "\"$0\" --hostfile '" + cluster.hostfile + "' ";
+  const auto full =
+      run_process({"sh", "-c", "exec " + here + "\"$1\" out=words >/dev/full", kLauncher, kProbe});
+  CHECK(full.exit_code == 1);
+  check_text("hosts_output_lost", full.err);
+  const auto failed = run_process(
+      {"sh", "-c", "exec " + here + "\"$1\" out=words exit=7 >/dev/full", kLauncher, kProbe});
+  CHECK(failed.exit_code == 7);
+
+  const std::string logs = cluster.folder / "logs";
+  const auto files = run_process({"unshare", "-rm", "sh", "-c",
+                                  "mkdir '" + logs + "' && mount -t tmpfs -o size=64k none '" +
+                                      logs + "' && exec " + here + "--log_dir '" + logs +
+                                      "' \"$1\" only=2 long=200000 out=after",
+                                  kLauncher, kProbe});
+  if (files.err.find("unshare") != std::string::npos)
+    WEFT_SKIP("no mount namespaces: " + files.err);
+  CAPTURE(files.err);
+  CHECK(files.exit_code == 1);
+  CHECK(count_of(files.out, "[2] after\n") == 1);
+  CHECK(count_of(files.err, "stdout.log: No space left on device; the file is not complete") == 1);
+  CHECK(count_of(plain(files.err), "launcher: output of the ranks on HOST is lost, see there\n") ==
+        1);
 }
 
 TEST_CASE("hosts: numbers of ranks") {
