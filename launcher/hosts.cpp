@@ -75,6 +75,7 @@ class Hosts {
         setup_(prepare_launch(options)),
         hosts_(read_hostfile(options.setting("hostfile"))),
         ranks_(ranks_of_hosts(hosts_, options)),
+        dealt_(deals_ranks(hosts_, options)),
         out_(1),
         err_(2),
         one_output_(same_file(1, 2)) {
@@ -131,6 +132,7 @@ class Hosts {
     const bool elastic = options_.nnodes_min < options_.nnodes_max;
     options.membership.max_nodes = static_cast<int>(hosts_.size());
     options.membership.min_nodes = elastic ? options_.nnodes_min : options.membership.max_nodes;
+    options.membership.total_ranks = dealt_ ? *options_.total_ranks : 0;
     options.membership.max_restarts = options_.max_restarts;
     options.membership.join_timeout =
         static_cast<double>(to_int(options_.setting("join_timeout").value).value_or(120));
@@ -201,7 +203,7 @@ class Hosts {
     const auto node = static_cast<int>(index);
     const Orders orders{secret_, std::filesystem::current_path(),
                         node_arguments(options_, static_cast<int>(hosts_.size()), node,
-                                       ranks_[index], endpoint_, job_id_)};
+                                       dealt_ ? 0 : ranks_[index], endpoint_, job_id_)};
     const std::string bytes = pack_orders(orders);
     for (size_t done = 0; done < bytes.size();) {
       const ssize_t sent = ::write(remote.input.get(), bytes.data() + done, bytes.size() - done);
@@ -365,6 +367,7 @@ class Hosts {
   LaunchSetup setup_;
   std::vector<HostEntry> hosts_;
   std::vector<int> ranks_;
+  bool dealt_;  // anew for each attempt, among the hosts in it
   Sink out_, err_;
   bool one_output_;
   Fd signals_, wake_, waker_;

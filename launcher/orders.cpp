@@ -2,6 +2,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <charconv>
 #include <cstdlib>
@@ -93,6 +94,11 @@ std::vector<int> ranks_of_hosts(const std::vector<HostEntry>& hosts, const Launc
   return ranks;
 }
 
+bool deals_ranks(const std::vector<HostEntry>& hosts, const LaunchOptions& options) {
+  return options.total_ranks && std::all_of(hosts.begin(), hosts.end(),
+                                            [](const HostEntry& host) { return host.slots == 0; });
+}
+
 std::vector<std::string> node_arguments(const LaunchOptions& options, int nodes, int node,
                                         int ranks, const std::string& endpoint,
                                         const std::string& job_id) {
@@ -122,7 +128,8 @@ std::vector<std::string> node_arguments(const LaunchOptions& options, int nodes,
   for (const std::string& word :
        {std::string("--nnodes"), range, std::string("--node_rank"), std::to_string(node),
         std::string("--rdzv_endpoint"), endpoint, std::string("--rdzv_id"), job_id,
-        std::string("-n"), std::to_string(ranks), std::string("--")})
+        std::string(ranks != 0 ? "--nproc_per_node" : "--num_processes"),
+        std::to_string(ranks != 0 ? ranks : options.total_ranks.value_or(1)), std::string("--")})
     arguments.push_back(word);
   arguments.insert(arguments.end(), options.command.begin(), options.command.end());
   return arguments;

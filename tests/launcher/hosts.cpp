@@ -257,6 +257,24 @@ TEST_CASE("hosts: output that cannot be kept, here or in a host's files, is no s
         1);
 }
 
+TEST_CASE("hosts: num_processes is dealt out among the hosts that take part in an attempt") {
+  const Cluster cluster("127.0.0.2\n127.0.0.3\nunreachable\n");
+  Launched launched(cluster.arguments({"--nnodes", "1:3", "--num_processes", "5", "--rdzv_endpoint",
+                                       "127.0.0.2", "--join_timeout", "60", kProbe,
+                                       "env=LOCAL_WORLD_SIZE", "pid", "forever"}));
+  launched.wait_for("pid ", 5);
+  CHECK(count_of(launched.out(), "LOCAL_WORLD_SIZE=3\n") == 3);
+  CHECK(count_of(launched.out(), "LOCAL_WORLD_SIZE=2\n") == 2);
+  launched.signal(SIGINT);
+  CHECK(launched.finish().exit_code == 130);
+  const Cluster slots("127.0.0.2 slots=2\n127.0.0.3 slots=1\n");
+  const auto result =
+      launch(slots.arguments({"--num_processes", "3", kProbe, "env=LOCAL_WORLD_SIZE"}));
+  CHECK(result.exit_code == 0);
+  CHECK(count_of(result.out, "LOCAL_WORLD_SIZE=2\n") == 2);
+  CHECK(count_of(result.out, "LOCAL_WORLD_SIZE=1\n") == 1);
+}
+
 TEST_CASE("hosts: numbers of ranks") {
   CHECK(ranks_of_hosts({{"a", 4}, {"b", 0}}, with_hosts(2)) == std::vector<int>{4, 2});
   CHECK(ranks_of_hosts({{"a", 0}, {"b", 0}}, with_hosts(1, 5)) == std::vector<int>{3, 2});
