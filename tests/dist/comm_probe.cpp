@@ -90,6 +90,23 @@ void stay_away(const Group& group) {
   group.all_reduce(full({10}, 1.0));
 }
 
+/// The last rank comes when it gets SIGUSR1.
+void come_when_told(const Group& group) {
+  sigset_t word;
+  sigemptyset(&word);
+  sigaddset(&word, SIGUSR1);
+  pthread_sigmask(SIG_BLOCK, &word, nullptr);
+  group.barrier();
+  if (group.rank() == group.size() - 1) {
+    say("away");
+    int number = 0;
+    sigwait(&word, &number);
+  } else {
+    say("waits");
+  }
+  group.all_reduce(full({10}, 1.0));
+}
+
 void call_differently(const Group& group) {
   const Tensor values = full({2, 3}, 1.0);
   if (group.rank() == 1)
@@ -288,6 +305,7 @@ int run(const std::string& probe) {
     if (probe == "everything") use_everything(group);
     if (probe == "reduce forever") reduce_forever(group);
     if (probe == "stay away") stay_away(group);
+    if (probe == "come when told") come_when_told(group);
     if (probe == "run until stop") run_until_stop(group);
     if (probe == "stop late") stop_late(group);
     if (probe == "be slow") be_slow(group);
