@@ -22,6 +22,7 @@
 #include <weft/launcher/error.hpp>
 #include <weft/launcher/launch.hpp>
 #include <weft/launcher/node_link.hpp>
+#include <weft/launcher/option_values.hpp>
 
 namespace weft::inline v0::launcher {
 
@@ -40,19 +41,29 @@ constexpr const char* kToLauncher = " to the launcher";
 
 void say(const std::string& line) { std::fprintf(stderr, "%s\n", line.c_str()); }
 
+}  // namespace
+
 Endpoint find_endpoint(const LaunchOptions& options) {
-  Endpoint endpoint = options.rdzv_endpoint.value_or(Endpoint{});
-  if (endpoint.host.empty()) endpoint.host = env::get("MASTER_ADDR").value_or("");
-  if (endpoint.port == 0)
-    endpoint.port = static_cast<int>(env::get_int("MASTER_PORT", 1, 65535).value_or(0));
+  const Endpoint endpoint = options.rdzv_endpoint.value_or(Endpoint{});
   if (endpoint.host.empty())
     throw LaunchError(kExitUsage,
                       fmt::format("--nnodes {}: where do the hosts meet? Give all of them the same "
                                   "--rdzv_endpoint HOST:PORT, an address of the first one, or use "
                                   "--hostfile FILE",
                                   options.setting("nnodes").value));
+  const Setting& port = options.setting("main_process_port");
+  if (endpoint.port == 0 && !options.given("rdzv_endpoint")) check_value(port);
   return endpoint;
 }
+
+void check_shares(const LaunchOptions& options) {
+  if (options.total_ranks && *options.total_ranks < options.nnodes_max)
+    throw LaunchError(kExitUsage,
+                      fmt::format("{}: fewer ranks than {} hosts; give at least one for each",
+                                  shown(options.setting("num_processes")), options.nnodes_max));
+}
+
+namespace {
 
 class Node {
  public:
@@ -73,10 +84,7 @@ class Node {
               .node_rank = options.node_rank,
               .ranks = options.ranks,
               .total = options.total_ranks.value_or(0)};
-    if (options.total_ranks && *options.total_ranks < options.nnodes_max)
-      throw LaunchError(kExitUsage,
-                        fmt::format("{}: fewer ranks than {} hosts; give at least one for each",
-                                    shown(options.setting("num_processes")), options.nnodes_max));
+    check_shares(options);
     if (options.controlled) take_control_line();
     if (options.time_limit) deadline_ = deadline_after(*options.time_limit);
   }

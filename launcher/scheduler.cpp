@@ -98,7 +98,7 @@ LaunchOptions under_scheduler(LaunchOptions options) {
 std::optional<std::vector<std::string>> srun_command(const LaunchOptions& options,
                                                      const std::vector<std::string>& own) {
   if (options.standalone || !options.hostfile.empty() || options.node_rank ||
-      options.rdzv_endpoint || options.controlled || dist::detail::mpi_place() ||
+      options.endpoint_given || options.controlled || dist::detail::mpi_place() ||
       dist::detail::slurm_place() || !env::get("SLURM_JOB_ID"))
     return std::nullopt;
   auto nodes = env::get_int("SLURM_JOB_NUM_NODES", 1, 1 << 20);
