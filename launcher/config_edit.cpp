@@ -66,7 +66,7 @@ size_t skip_key(std::string_view line, size_t at) {
   return line.size();
 }
 
-/// Where the comment behind a value that begins at `at` begins, with the blanks before it.
+/// Where the comment behind a value begins, with the blanks before it; `at` is behind the key.
 size_t find_comment(std::string_view line, size_t at) {
   size_t end = at;  // of what is no blank
   while (at < line.size()) {
@@ -122,13 +122,15 @@ class Editor {
 
   std::string_view line(int number) const { return lines_[static_cast<size_t>(number) - 1]; }
 
+  bool says_nothing(int number) const {
+    if (number < 1) return false;
+    const std::string_view text = line(number);
+    const size_t at = skip_blanks(text, 0);
+    return at == text.size() || text[at] == '#';
+  }
+
   /// Behind the last line of an entry that begins at `begin` and is followed by something at `end`.
   int end_of(int begin, int end) const {
-    const auto says_nothing = [&](int number) {
-      const std::string_view text = line(number);
-      const size_t at = skip_blanks(text, 0);
-      return at == text.size() || text[at] == '#';
-    };
     while (end - 1 > begin && says_nothing(end - 1)) --end;
     return end;
   }
@@ -159,8 +161,7 @@ class Editor {
     const int begin = before.place.line;
     const std::string text(line(begin));
     const size_t key = static_cast<size_t>(before.place.column) - 1;
-    const size_t value = skip_blanks(text, skip_key(text, key));
-    const size_t comment = find_comment(text, value);
+    const size_t comment = find_comment(text, skip_key(text, key));
     std::vector<std::string> added = written(after, std::string(key, ' '));
     std::string& first = added[0];
     if (!return_.empty()) first.pop_back();
@@ -184,9 +185,11 @@ class Editor {
         before.entries.empty()
             ? outer
             : std::string(static_cast<size_t>(before.entries[0].place.column) - 1, ' ');
-    // What is new stands behind what it follows, or behind the first: comments above that may be
-    // the file's.
+    // What is new stands behind what it follows; if it comes first, behind the first of old where
+    // a comment stands above that, as it may be the file's.
     int next = before.entries.empty() ? end : 0;
+    if (next == 0 && !says_nothing(before.entries[0].place.line - 1))
+      next = before.entries[0].place.line;
     std::vector<std::vector<std::string>> first;
     const auto end_at = [&](size_t i) {
       return i + 1 < before.entries.size() ? before.entries[i + 1].place.line : end;

@@ -258,9 +258,9 @@ std::string values_text(const LaunchOptions& given, LaunchOptions options) {
 
 std::string dry_run_text(const LaunchOptions& given) {
   // In the order of launch().
-  if (env::get("SLURM_JOB_ID"))
-    if (const auto srun = srun_command(given, without_dry_run(own_command(), given.command.size())))
-      return allocation_text(given, *srun) + values_text(given, given);
+  if (const auto srun = srun_command(given))
+    return allocation_text(given, without_dry_run(*srun, given.command.size())) +
+           values_text(given, given);
   const LaunchOptions options = under_scheduler(given);
   std::string text;
   if (!options.hostfile.empty()) {

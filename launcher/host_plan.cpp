@@ -5,6 +5,7 @@
 #include <weft/launcher/error.hpp>
 #include <weft/launcher/hosts.hpp>
 #include <weft/launcher/program.hpp>
+#include <weft/launcher/refusal.hpp>
 #include <weft/launcher/scheduler.hpp>
 
 namespace weft::inline v0::launcher {
@@ -32,13 +33,12 @@ bool is_asked_for(const LaunchOptions& options) {
 
 HostPlan plan_hosts(const LaunchOptions& options) {
   HostPlan plan;
-  plan.hosts = read_hostfile(options.hostfile);
+  plan.hosts = read_hostfile(options.setting("hostfile"));
   plan.ranks = ranks_of_hosts(plan.hosts, options);
   const auto count = static_cast<int>(plan.hosts.size());
   if (options.given("nnodes") && options.nnodes_max != count)
-    throw LaunchError(kExitUsage,
-                      fmt::format("{} contradicts {}, which has {} hosts",
-                                  shown(options.setting("nnodes")), options.hostfile, count));
+    refuse_setting(options.setting("nnodes"), " contradicts {}, which has {} hosts",
+                   shown(options.setting("hostfile")), count);
   return plan;
 }
 
@@ -70,8 +70,7 @@ std::vector<std::string> way_to(const LaunchOptions& options, const std::string&
   for (const std::string& word : split(given.empty() ? kSsh : given, ' '))
     if (!word.empty()) words.push_back(word);
   if (words.empty())
-    throw LaunchError(kExitUsage, fmt::format("{}: names no command; leave it out for {}",
-                                              shown(options.setting("ssh")), kSsh));
+    refuse_setting(options.setting("ssh"), ": names no command; leave it out for {}", kSsh);
   words[0] = find_program(words[0]);
   words.push_back(host);
   words.push_back(fmt::format("exec {} remote", shell_quoted(self)));

@@ -60,6 +60,7 @@ class Hosts {
       : options_(options),
         setup_(prepare_launch(options)),
         plan_(plan_hosts(options)),
+        dealt_(deals_ranks(plan_.hosts, options)),
         out_(1),
         err_(2),
         one_output_(same_file(1, 2)) {
@@ -79,8 +80,9 @@ class Hosts {
     for (Remote& remote : remotes_) drain(remote);
     for (const std::string& line : coordinator_->reports()) say(line);
     coordinator_.reset();
-    while (!abandoned_ && (out_.backlog() > 0 || err_.backlog() > 0)) flush_slowly();
-    return exit_code_.value_or(interrupted_.value_or(kExitLost));
+    drain_sinks();
+    const int code = exit_code_.value_or(interrupted_.value_or(kExitLost));
+    return code == 0 && (out_.error() != 0 || err_.error() != 0) ? kExitLost : code;
   }
 
  private:
@@ -94,6 +96,7 @@ class Hosts {
     const bool elastic = options_.nnodes_min < options_.nnodes_max;
     options.membership.max_nodes = static_cast<int>(plan_.hosts.size());
     options.membership.min_nodes = elastic ? options_.nnodes_min : options.membership.max_nodes;
+    options.membership.total_ranks = dealt_ ? *options_.total_ranks : 0;
     options.membership.max_restarts = options_.max_restarts;
     options.membership.join_timeout =
         static_cast<double>(to_int(options_.setting("join_timeout").value).value_or(120));
@@ -149,7 +152,7 @@ class Hosts {
     const auto node = static_cast<int>(index);
     const Orders orders{secret_, std::filesystem::current_path(),
                         node_arguments(options_, static_cast<int>(plan_.hosts.size()), node,
-                                       plan_.ranks[index], endpoint_, job_id_)};
+                                       dealt_ ? 0 : plan_.ranks[index], endpoint_, job_id_)};
     const std::string bytes = pack_orders(orders);
     for (size_t done = 0; done < bytes.size();) {
       const ssize_t sent = ::write(remote.input.get(), bytes.data() + done, bytes.size() - done);
@@ -293,6 +296,13 @@ class Hosts {
     err_.flush();
   }
 
+  void drain_sinks() {
+    while (!abandoned_ && (out_.backlog() > 0 || err_.backlog() > 0)) flush_slowly();
+    if (out_.error() == 0) return;
+    say(lost_output_text(out_.error()));
+    while (!abandoned_ && err_.backlog() > 0) flush_slowly();
+  }
+
   void flush_slowly() {
     pollfd ends[2] = {{out_.backlog() > 0 ? out_.fd() : -1, POLLOUT, 0},
                       {err_.backlog() > 0 ? err_.fd() : -1, POLLOUT, 0}};
@@ -305,6 +315,7 @@ class Hosts {
   const LaunchOptions& options_;
   LaunchSetup setup_;
   HostPlan plan_;
+  bool dealt_;  // anew for each attempt, among the hosts in it
   Sink out_, err_;
   bool one_output_;
   Fd signals_, wake_, waker_;

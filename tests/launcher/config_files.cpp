@@ -439,7 +439,8 @@ TEST_CASE("options: MASTER_ADDR and MASTER_PORT tell where hosts meet, below oth
     CHECK(endpoint(resolved(file)) == "own:3");
   }
   {
-    const Environment whole({{"WEFT_RDZV_ENDPOINT", "own:4"}});  // contradicts nothing
+    const Environment whole({{"WEFT_RDZV_ENDPOINT", "own:4"},
+                             {"WEFT_MAIN_PROCESS_IP", std::nullopt}});  // contradicts nothing
     CHECK(endpoint(resolved("")) == "own:4");
   }
   // Jobs to which they say nothing: one that starts its launchers by ssh, one that stays here.
@@ -449,7 +450,7 @@ TEST_CASE("options: MASTER_ADDR and MASTER_PORT tell where hosts meet, below oth
   CHECK(endpoint(resolved("", {"--hostfile", "hosts"})).empty());
   CHECK(resolved("", {"--standalone"}).origin("main_process_ip") == "default");
   // What means something else entirely, such as an address of Kubernetes, harms many hosts alone.
-  const Environment odd({{"MASTER_PORT", "tcp://10.0.0.1:80"}});
+  const Environment odd({{"MASTER_ADDR", "master"}, {"MASTER_PORT", "tcp://10.0.0.1:80"}});
   CHECK(endpoint(resolved("")) == "master:0");
   CHECK(launch({kProbe, "env=WORLD_SIZE"}).out == "WORLD_SIZE=1\n");
   const auto refused = launch({"--nnodes", "2", kProbe});
