@@ -90,6 +90,23 @@ void stay_away(const Group& group) {
   group.all_reduce(full({10}, 1.0));
 }
 
+/// The last rank comes when it gets SIGUSR1.
+void come_when_told(const Group& group) {
+  sigset_t word;
+  sigemptyset(&word);
+  sigaddset(&word, SIGUSR1);
+  pthread_sigmask(SIG_BLOCK, &word, nullptr);
+  group.barrier();
+  if (group.rank() == group.size() - 1) {
+    say("away");
+    int number = 0;
+    sigwait(&word, &number);
+  } else {
+    say("waits");
+  }
+  group.all_reduce(full({10}, 1.0));
+}
+
 void call_differently(const Group& group) {
   const Tensor values = full({2, 3}, 1.0);
   if (group.rank() == 1)
@@ -99,12 +116,17 @@ void call_differently(const Group& group) {
 }
 
 /// Rank 1 takes 50 ms longer than the others before each collective.
-void be_slow(const Group& group) {
+/// One rank comes late to ten calls.
+void come_late(const Group& group, int rank) {
   const Tensor values = full({100}, 1.0);
   for (int i = 0; i < 10; ++i) {
-    if (group.rank() == 1) usleep(50'000);
+    if (group.rank() == rank) usleep(50'000);
     group.all_reduce(values);
   }
+}
+
+void be_slow(const Group& group) {
+  come_late(group, 1);
   const std::vector<RankStatistics> all = group.statistics();
   check(all.size() == static_cast<size_t>(group.size()), "statistics of every rank");
   size_t slowest = 0;
@@ -288,9 +310,16 @@ int run(const std::string& probe) {
     if (probe == "everything") use_everything(group);
     if (probe == "reduce forever") reduce_forever(group);
     if (probe == "stay away") stay_away(group);
+    if (probe == "come when told") come_when_told(group);
     if (probe == "run until stop") run_until_stop(group);
     if (probe == "stop late") stop_late(group);
     if (probe == "be slow") be_slow(group);
+    if (probe == "rank 3 comes late") come_late(group, 3);
+    if (probe == "a host does not tell") {
+      come_late(group, 3);
+      while (group.rank() == group.size() - 1) pause();
+      return 0;
+    }
     if (probe == "all checks") pass_all_checks(group);
     if (probe == "send instead") send_instead(group);
     if (probe == "fork children") fork_children(group);
