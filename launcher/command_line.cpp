@@ -1,6 +1,6 @@
 #include <weft/launcher/command_line.hpp>
 
-#include <algorithm>
+#include <cctype>
 #include <cstddef>
 
 #include <weft/core/base/check.hpp>
@@ -15,6 +15,16 @@ namespace {
   throw LaunchError(kExitUsage, text + "; launcher --help lists the options");
 }
 
+/// The option that `flag` was likely meant to be, with its dashes; empty where none is near.
+std::string meant_option(const std::string& flag) {
+  std::string bare = flag.substr(flag.find_first_not_of('-'));
+  for (char& c : bare)
+    c = c == '-' ? '_' : static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  if (bare.size() == 1) return find_option(bare) != nullptr || bare == "h" ? "-" + bare : "";
+  const std::string meant = likely_meant(bare, launch_flag_names());
+  return meant.empty() ? "" : "--" + meant;
+}
+
 /// The program and its arguments, or an error about the flag that stands in its place.
 std::vector<std::string> program_of(std::vector<std::string> rest) {
   if (!rest.empty() && rest[0] == "--") {
@@ -23,11 +33,9 @@ std::vector<std::string> program_of(std::vector<std::string> rest) {
   }
   if (rest.empty() || rest[0].find_first_not_of('-') == 0 || rest[0].size() < 2) return rest;
   const std::string flag = rest[0].substr(0, rest[0].find('='));
-  std::string bare = flag.substr(flag.find_first_not_of('-'));
-  std::replace(bare.begin(), bare.end(), '-', '_');
-  const std::string meant = bare.size() < 2 ? "" : likely_meant(bare, launch_flag_names());
+  const std::string meant = meant_option(flag);
   usage(meant.empty() ? fmt::format("unknown option {}", flag)
-                      : fmt::format("unknown option {}, did you mean --{}?", flag, meant));
+                      : fmt::format("unknown option {}, did you mean {}?", flag, meant));
 }
 
 /// Note [Words as they are]
@@ -55,6 +63,10 @@ class Parser {
       ++next_;
       return true;
     }
+    for (const char* flag : {"--help=", "-h=", "--version="})
+      if (word.starts_with(flag))
+        usage(fmt::format("{}: takes no value", word.substr(0, word.find('='))));
+    if (word == "-np") usage("unknown option -np, did you mean -n?");  // as mpirun has it
     if (!word.starts_with("--"))
       return word.starts_with('-') && word.size() > 1 && take_short(word);
     const size_t equals = word.find('=');
