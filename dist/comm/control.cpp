@@ -6,14 +6,15 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstdio>
 #include <cstring>
 #include <limits>
 #include <type_traits>
 #include <utility>
 
 #include <weft/core/base/check.hpp>
-#include <weft/core/base/env.hpp>
 #include <weft/dist/comm/cache_line.hpp>
+#include <weft/dist/comm/statistics.hpp>
 
 namespace weft::inline v0::dist::detail {
 
@@ -36,6 +37,7 @@ constexpr auto kYieldSpan = std::chrono::microseconds(200);
 constexpr auto kLongYield = std::chrono::microseconds(100);
 constexpr int kWaitsWithoutYield = 32;
 constexpr auto kSlice = std::chrono::milliseconds(20);
+constexpr double kLongestGap = 0.5;  // seconds, see Note [Time that counts]
 
 constexpr auto relaxed = std::memory_order_relaxed;
 constexpr auto seq_cst = std::memory_order_seq_cst;
@@ -133,7 +135,7 @@ Control::Control(std::shared_ptr<Region> region, Peers& peers, std::string name,
       rank_(peers.rank()),
       size_(peers.size()),
       notes_(name_),
-      prints_statistics_(rank_ == 0 && env::get_flag("WEFT_STATS").value_or(false)),
+      prints_statistics_(rank_ == 0 && labels_.empty() && wants_statistics()),
       owner_(getpid()) {
   ControlHeader& head = block_.header();
   if (rank_ == 0) {
@@ -163,7 +165,7 @@ Control::Control(std::shared_ptr<Region> region, Peers& peers, std::string name,
 
 Control::~Control() {
   if (getpid() != owner_) return;
-  if (prints_statistics_) print_statistics();
+  if (prints_statistics_) std::fputs(statistics_table(name_, statistics()).c_str(), stderr);
   block_.line(rank_).left.store(1, std::memory_order_release);
   wake_all(block_.header().bell);
 }
@@ -189,6 +191,7 @@ void Control::begin(const Call& call) {
   check_alive();
   kind_ = call.kind;
   started_ = ticks();
+  waited_ = -1;
   patience_ = 0;
   fingerprint_ = fingerprint(id_, ++sequence_, call);
   write_record(call, sequence_);
@@ -204,6 +207,7 @@ uint64_t Control::begin_remote_message(const Call& call, uint64_t sequence) {
   check_alive();
   kind_ = call.kind;
   started_ = ticks();
+  waited_ = -1;
   patience_ = 0;
   write_record(call, sequence);
   return fingerprint(id_, sequence, call);
@@ -218,7 +222,13 @@ double Control::elapsed() const {
   return static_cast<double>(ticks_since(started_)) * scale_.seconds_per_tick();
 }
 
-bool Control::is_late() const { return elapsed() > timeout_ + patience_; }
+bool Control::is_late(double beyond) {
+  const TimePoint before = std::exchange(last_look_, Clock::now());
+  const double passed =
+      waited_ < 0 ? elapsed() : std::chrono::duration<double>(last_look_ - before).count();
+  waited_ = std::max(waited_, 0.0) + std::min(passed, kLongestGap);
+  return waited_ > timeout_ + beyond;
+}
 
 template <class Condition>
 bool Control::spin_and_yield(const Condition& is_met) {
@@ -277,7 +287,7 @@ void Control::await_slowly(std::atomic<uint32_t>& count, uint32_t target,
     check_alive();
     check_life(peer, is_reached);
     if (is_reached()) return;
-    if (is_late()) fail_timeout(peer);
+    if (is_late(patience_)) fail_timeout(peer);
   }
 }
 
@@ -335,7 +345,7 @@ void Control::await_phase() {
     for (int other = 0; other < size_; ++other)
       if (other != rank_) check_life(other, [&] { return has_arrived(other, phase_); });
     if (all_arrived()) return;
-    if (is_late()) fail_timeout(-1);
+    if (is_late(patience_)) fail_timeout(-1);
   }
 }
 
@@ -374,6 +384,7 @@ void Control::barrier() {
   check_alive();
   kind_ = CallKind::barrier;
   started_ = ticks();
+  waited_ = -1;
   const Call call{.kind = CallKind::barrier};
   fingerprint_ = fingerprint(id_, ++sequence_, call);
   announce(0);

@@ -6,6 +6,7 @@
 #include <functional>
 #include <optional>
 #include <string>
+#include <thread>
 
 #include <weft/core/base/error.hpp>
 #include <weft/dist/comm/group.hpp>
@@ -67,6 +68,21 @@ TEST_CASE("hosts: who dies sharing memory goes by its rank in the whole group") 
     CHECK_MESSAGE(ranks.wait(r) == 10, ranks.output(r));
     CHECK_MESSAGE(ranks.output(r).find("PeerLost 2: ") != std::string::npos, ranks.output(r));
   }
+}
+
+TEST_CASE("hosts: ranks that do not join a part of the group go by their numbers in the job") {
+  WEFT_NEED_GLOO();
+  RankProcesses ranks("stay out of split", {0, 1, 1, 1}, {"WEFT_COLLECTIVE_TIMEOUT=2"});
+  CHECK_MESSAGE(ranks.wait(1) == 11, ranks.output(1));
+  CHECK_MESSAGE(
+      ranks.output(1).find("of 3 ranks on this host, rank 2 of group 'world' did not join "
+                           "in time") != std::string::npos,
+      ranks.output(1));
+  CHECK_MESSAGE(ranks.wait(3) == 10, ranks.output(3));
+  CHECK_MESSAGE(ranks.output(3).find("PeerLost 1: group 'world/") != std::string::npos,
+                ranks.output(3));
+  CHECK_MESSAGE(ranks.output(3).find("': rank 1 of group 'world' ") != std::string::npos,
+                ranks.output(3));
 }
 
 TEST_CASE("hosts: kill -9 reaches all, with what the launcher says of it") {
@@ -152,6 +168,36 @@ TEST_CASE("hosts: a host whose first rank has left is not taken for silent") {
   for (int r = 0; r < 3; ++r) CHECK_MESSAGE(ranks.wait(r) == 0, ranks.output(r));
 }
 
+TEST_CASE("hosts: WEFT_STATS prints one table of all hosts, ranks by their numbers in the group") {
+  WEFT_NEED_GLOO();
+  RankProcesses ranks("rank 3 comes late", {0, 0, 1, 1, 2}, {"WEFT_STATS=1"});
+  for (int r = 0; r < 5; ++r) CHECK_MESSAGE(ranks.wait(r) == 0, ranks.output(r));
+  const std::string& text = ranks.output(0);
+  CAPTURE(text);
+  const size_t heading = text.find("group 'world': how late each rank came to ");
+  REQUIRE(heading != std::string::npos);
+  CHECK(text.find(" collectives, after the first one on its host; ranks 0 to 4 of 5\n", heading) !=
+        std::string::npos);
+  for (const char* row : {"\n     0  ", "\n     1  ", "\n     2  ", "\n     3  "})
+    CHECK_MESSAGE(text.find(row, heading) != std::string::npos, row);
+  CHECK(text.find("\n     4  alone on its host\n", heading) != std::string::npos);
+  for (int r = 1; r < 5; ++r)
+    CHECK_MESSAGE(ranks.output(r).find("how late") == std::string::npos, ranks.output(r));
+}
+
+TEST_CASE("hosts: a host that does not tell its statistics is named, and holds up nobody") {
+  WEFT_NEED_GLOO();
+  RankProcesses ranks("a host does not tell", {0, 0, 1}, {"WEFT_STATS=1"});
+  const double seconds = seconds_of([&] {
+    for (const int r : {0, 1}) CHECK_MESSAGE(ranks.wait(r) == 0, ranks.output(r));
+  });
+  CHECK(seconds < 10 * kSlower);
+  const std::string& text = ranks.output(0);
+  CHECK_MESSAGE(text.find("after the first one on its host; ranks 0, 1 of 3; not told in time by "
+                          "host ") != std::string::npos,
+                text);
+}
+
 TEST_CASE("hosts: a child by fork that ends does nothing to its parent's groups") {
   WEFT_NEED_GLOO();
   for (const std::vector<int>& layout : std::vector<std::vector<int>>{{0, 1}, {0, 0, 1}}) {
@@ -192,6 +238,44 @@ TEST_CASE("hosts: different calls are an error on every rank, with all calls") {
     CHECK_MESSAGE(sender.output(r).find("rank 0 called all_reduce #2 (f32 [4], sum); rank 2 called "
                                         "send #1 (f32 [4], to rank 0)") != std::string::npos,
                   sender.output(r));
+  }
+}
+
+TEST_CASE("hosts: what was sent before a rank left arrives, however late it is taken") {
+  WEFT_NEED_GLOO();
+  RankProcesses ranks("leave at once", {0, 1});
+  for (const int r : {0, 1}) REQUIRE(ranks.wait_for_line(r, "ready"));
+  // Rank 1 waits in the call by now, or it will find all of it there when it comes to it.
+  std::this_thread::sleep_for(std::chrono::milliseconds(200));
+  ranks.kill(1, SIGSTOP);
+  ranks.kill(0, SIGUSR1);
+  CHECK_MESSAGE(ranks.wait(0) == 0, ranks.output(0));
+  ranks.kill(1, SIGCONT);
+  CHECK_MESSAGE(ranks.wait(1) == 10, ranks.output(1));
+  // The next call misses it, by a connection that was closed in good order: a reset one would have
+  // thrown away what the system had not sent yet.
+  CHECK_MESSAGE(ranks.output(1).find("PeerLost 0: barrier #4: ") != std::string::npos,
+                ranks.output(1));
+  CHECK_MESSAGE(ranks.output(1).find("reset") == std::string::npos, ranks.output(1));
+}
+
+TEST_CASE("hosts: where one process cannot connect, all try again together, three times") {
+  WEFT_NEED_GLOO();
+  for (const int failures : {2, 3}) {
+    CAPTURE(failures);
+    RankProcesses ranks("split when told", {0, 0, 1});
+    for (int r = 0; r < 3; ++r) REQUIRE(ranks.wait_for_line(r, "ready"));
+    for (int attempt = 0; attempt < failures; ++attempt)
+      ranks.server().publish("gloo/world/3.0/lane0/" + std::to_string(attempt) + "/verdict",
+                             "the process at 10.0.0.9: no route");
+    for (int r = 0; r < 3; ++r) ranks.kill(r, SIGUSR1);
+    for (int r = 0; r < 3; ++r)
+      CHECK_MESSAGE((ranks.wait(r) == 0) == (failures < 3), ranks.output(r));
+    if (failures == 3)
+      CHECK_MESSAGE(ranks.output(2).find("error: group 'world/3.0/lane0': the hosts cannot connect "
+                                         "to each other: the process at 10.0.0.9: no route\n") !=
+                        std::string::npos,
+                    ranks.output(2));
   }
 }
 

@@ -90,6 +90,55 @@ void stay_away(const Group& group) {
   group.all_reduce(full({10}, 1.0));
 }
 
+/// The last rank comes when it gets SIGUSR1.
+void come_when_told(const Group& group) {
+  sigset_t word;
+  sigemptyset(&word);
+  sigaddset(&word, SIGUSR1);
+  pthread_sigmask(SIG_BLOCK, &word, nullptr);
+  group.barrier();
+  if (group.rank() == group.size() - 1) {
+    say("away");
+    int number = 0;
+    sigwait(&word, &number);
+  } else {
+    say("waits");
+  }
+  group.all_reduce(full({10}, 1.0));
+}
+
+/// A group of all ranks is split off when SIGUSR1 says so.
+void split_when_told(const Group& group) {
+  sigset_t word;
+  sigemptyset(&word);
+  sigaddset(&word, SIGUSR1);
+  pthread_sigmask(SIG_BLOCK, &word, nullptr);
+  group.barrier();
+  say("ready");
+  int number = 0;
+  sigwait(&word, &number);
+  const Group again = group.split(0);
+  const Tensor one = full({1}, 1.0);
+  again.all_reduce(one);
+  check(one.item<int>() == again.size(), "sum after the split");
+}
+
+/// Rank 0 sends the others what they wait for and ends, before they can take it.
+void leave_at_once(const Group& group) {
+  sigset_t word;
+  sigemptyset(&word);
+  sigaddset(&word, SIGUSR1);
+  pthread_sigmask(SIG_BLOCK, &word, nullptr);
+  group.barrier();
+  say("ready");
+  int number = 0;
+  if (group.rank() == 0) sigwait(&word, &number);
+  const Tensor values = full({1000}, group.rank() == 0 ? 7.0 : 0.0);
+  group.broadcast(values);
+  check(values.to_vector<double>()[999] == 7, "what the root sent");
+  if (group.rank() != 0) group.barrier();
+}
+
 void call_differently(const Group& group) {
   const Tensor values = full({2, 3}, 1.0);
   if (group.rank() == 1)
@@ -99,12 +148,17 @@ void call_differently(const Group& group) {
 }
 
 /// Rank 1 takes 50 ms longer than the others before each collective.
-void be_slow(const Group& group) {
+/// One rank comes late to ten calls.
+void come_late(const Group& group, int rank) {
   const Tensor values = full({100}, 1.0);
   for (int i = 0; i < 10; ++i) {
-    if (group.rank() == 1) usleep(50'000);
+    if (group.rank() == rank) usleep(50'000);
     group.all_reduce(values);
   }
+}
+
+void be_slow(const Group& group) {
+  come_late(group, 1);
   const std::vector<RankStatistics> all = group.statistics();
   check(all.size() == static_cast<size_t>(group.size()), "statistics of every rank");
   size_t slowest = 0;
@@ -246,6 +300,27 @@ void fail_to_split(const Group& group) {
   group.split(0);
 }
 
+/// Rank 2 cannot join the new group, for want of descriptors, and goes on; the last rank has more
+/// patience than the others.
+void stay_out_of_split(const Group& group) {
+  group.barrier();
+  if (group.rank() == group.size() - 1) group.set_timeout(60);
+  if (group.rank() != 2) {
+    group.split(0);
+    return;
+  }
+  const rlimit few = {64, 64};
+  check(setrlimit(RLIMIT_NOFILE, &few) == 0, "setrlimit");
+  while (open("/dev/null", O_RDONLY) >= 0) {
+  }
+  try {
+    group.split(0);
+    say("split without a descriptor");
+  } catch (const Error&) {
+    while (true) pause();
+  }
+}
+
 /// The rank that is to share memory dies over it: no file of its may have a byte.
 void die_while_sharing(const Group& group, int rank) {
   group.barrier();
@@ -267,17 +342,30 @@ int run(const std::string& probe) {
     if (probe == "everything") use_everything(group);
     if (probe == "reduce forever") reduce_forever(group);
     if (probe == "stay away") stay_away(group);
+    if (probe == "come when told") come_when_told(group);
     if (probe == "run until stop") run_until_stop(group);
     if (probe == "stop late") stop_late(group);
     if (probe == "be slow") be_slow(group);
+    if (probe == "rank 3 comes late") come_late(group, 3);
+    if (probe == "a host does not tell") {
+      come_late(group, 3);
+      while (group.rank() == group.size() - 1) pause();
+      return 0;
+    }
     if (probe == "all checks") pass_all_checks(group);
     if (probe == "send instead") send_instead(group);
     if (probe == "fork children") fork_children(group);
     if (probe == "run out of descriptors") run_out_of_descriptors(group);
     if (probe == "fail to split") fail_to_split(group);
+    if (probe == "stay out of split") stay_out_of_split(group);
     if (probe == "rank 0 dies sharing") die_while_sharing(group, 0);
     if (probe == "rank 2 dies sharing") die_while_sharing(group, 2);
     if (probe == "call differently") call_differently(group);
+    if (probe == "split when told") split_when_told(group);
+    if (probe == "leave at once") {
+      leave_at_once(group);
+      return 0;
+    }
     group.barrier();
     return 0;
   } catch (const PeerLost& error) {

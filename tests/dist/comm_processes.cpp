@@ -11,6 +11,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <thread>
 
 #include <weft/core/base/error.hpp>
 #include <weft/tests/dist/ranks.hpp>
@@ -112,6 +113,23 @@ TEST_CASE("processes: a stopped rank is named when the deadline passes, in one r
     printed += text.find("weft error") != std::string::npos ? 1 : 0;
   }
   CHECK(printed == 1);
+}
+
+TEST_CASE("processes: time in which the waiting rank was stopped itself is none that it waited") {
+  constexpr auto kStopped = std::chrono::seconds(5);       // beyond the limit
+  constexpr auto kLooks = std::chrono::milliseconds(200);  // enough for several looks around
+  RankProcesses ranks("come when told", 2, {"WEFT_COLLECTIVE_TIMEOUT=4"});
+  REQUIRE(ranks.wait_for_line(1, "away"));
+  REQUIRE(ranks.wait_for_line(0, "waits"));
+  std::this_thread::sleep_for(kLooks);
+  for (const int r : {0, 1}) ranks.kill(r, SIGSTOP);
+  std::this_thread::sleep_for(kStopped);
+  // It wakes before the rank that it waits for.
+  ranks.kill(0, SIGCONT);
+  std::this_thread::sleep_for(kLooks);
+  ranks.kill(1, SIGCONT);
+  ranks.kill(1, SIGUSR1);
+  for (const int r : {0, 1}) CHECK_MESSAGE(ranks.wait(r) == 0, ranks.output(r));
 }
 
 TEST_CASE("processes: a rank that is slow to come is named by its lateness") {

@@ -39,6 +39,14 @@ class Meeting {
                                       joined({variables_.back()}, variables));
   }
 
+  /// The same by a shell, with `where` for its standard output, to its end.
+  ProcessResult launch_into(const std::string& where, const Arguments& arguments) {
+    Arguments words = {
+        "sh", "-c", "exec \"$0\" \"$@\" >" + where, kLauncher, "--rdzv_endpoint", endpoint()};
+    return run_process(joined(words, arguments),
+                       {.env = {"WEFT_TOKEN_FILE=" + (folder_ / "token").string()}});
+  }
+
   std::string endpoint() const { return "127.0.0.2:" + std::to_string(port_); }
 
  private:
@@ -197,6 +205,32 @@ TEST_CASE("nodes: a launcher that is killed ends the job on the other hosts with
   }
 }
 
+TEST_CASE("nodes: F09 node 0's launcher killed while the ranks of all hosts meet") {
+  const std::string trainee = WEFT_BUILD_ROOT "/tests/launcher/trainee";
+  for (const std::string absent : {"0", "1"}) {
+    CAPTURE(absent);
+    Meeting meeting;
+    // One rank has begun to join; the other one never will.
+    const Arguments program = {trainee, "only=" + absent, "absent", "all", "say=joins", "join"};
+    std::unique_ptr<Launched> launchers[] = {
+        meeting.launch(joined({"--nnodes", "2", "--node_rank", "0"}, program)),
+        meeting.launch(joined({"--nnodes", "2", "--node_rank", "1"}, program))};
+    for (const char* node : {"0", "1"})
+      launchers[*node - '0']->wait_for(absent == node ? "absent" : "joins");
+    const auto start = std::chrono::steady_clock::now();
+    launchers[0]->signal(SIGKILL);
+    const auto result = launchers[1]->finish();
+    CHECK(result.exit_code == 1);
+    CHECK(seconds_since(start) < 20);  // 7 on an idle machine
+    MESSAGE("the other launcher ended after " << seconds_since(start) << " s");
+    bool told = false;  // the rank may say first that it has lost the store
+    for (const std::string& line : own_lines(result.err))
+      told = told || line.starts_with("launcher: lost the launcher of node 0 at 127.0.0.2: ");
+    CHECK_MESSAGE(told, result.err);
+    launchers[0]->finish();
+  }
+}
+
 TEST_CASE("nodes: a node rank that is given twice, another number of hosts") {
   Meeting meeting;
   auto a = meeting.launch({"--nnodes", "2", "--node_rank", "0", "--join_timeout", "60", kProbe});
@@ -266,6 +300,20 @@ TEST_CASE("nodes: what is missing is named, exit code 2") {
   const auto without_token = launch({"--nnodes", "2", "--rdzv_endpoint", "127.0.0.2", kProbe});
   CHECK(without_token.exit_code == 2);
   check_text("nodes_no_token", without_token.err);
+}
+
+TEST_CASE("nodes: output that one host cannot keep is no success on any") {
+  Meeting meeting;
+  const Arguments program = {"-n", "2", kProbe, "out=words"};
+  auto a = meeting.launch(joined({"--nnodes", "2", "--node_rank", "0"}, program));
+  const auto second =
+      meeting.launch_into("/dev/full", joined({"--nnodes", "2", "--node_rank", "1"}, program));
+  const auto first = a->finish();
+  CHECK(first.exit_code == 1);
+  CHECK(second.exit_code == 1);
+  CHECK(count_of(first.out, "words") == 2);
+  check_text("nodes_output_lost_there", plain(first.err));
+  check_text("nodes_output_lost_here", plain(second.err));
 }
 
 TEST_CASE("nodes: the ranks end where the endpoint has no port, found by the job's name") {
