@@ -21,6 +21,7 @@
 #include <utility>
 
 #include <weft/core/base/check.hpp>
+#include <weft/dist/comm/layout.hpp>
 #include <weft/dist/comm/peers.hpp>
 
 namespace weft::inline v0::dist::detail {
@@ -207,8 +208,9 @@ class ProcessPeers final : public Peers {
 
   bool admit(int listener, uint64_t nonce, TimePoint deadline) {
     if (!wait(listener, deadline))
-      fail<TimeoutError>("group '{}': of {} ranks, {} did not join in time", name_, size_,
-                         list_missing());
+      weft::detail::fail<TimeoutError>(
+          "group '{}': {} did not join in time, of {} ranks; start all of them, or raise {}", name_,
+          list_ranks(missing()), size_, check_ ? "WEFT_COLLECTIVE_TIMEOUT" : "WEFT_JOIN_TIMEOUT");
     Fd socket(accept4(listener, nullptr, nullptr, SOCK_CLOEXEC));
     if (!socket) {
       WEFT_CHECK(CommError, errno != EMFILE && errno != ENFILE,
@@ -351,12 +353,11 @@ class ProcessPeers final : public Peers {
     return store_->get(key(), std::max(0.0, -seconds_since(deadline)));
   }
 
-  std::string list_missing() const {
-    std::string text;
+  std::vector<int> missing() const {
+    std::vector<int> ranks;
     for (int rank = 1; rank < size_; ++rank)
-      if (!sockets_[static_cast<size_t>(rank)])
-        text += (text.empty() ? "" : ", ") + std::to_string(label(rank));
-    return text;
+      if (!sockets_[static_cast<size_t>(rank)]) ranks.push_back(label(rank));
+    return ranks;
   }
 
   int label(int rank) const { return labels_.empty() ? rank : labels_[static_cast<size_t>(rank)]; }
