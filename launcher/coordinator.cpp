@@ -172,7 +172,8 @@ Membership::Actions Coordinator::on_message(const Event& event, TimePoint now) {
   if (fields[0] == "failed" && fields.size() == 5 && number(1) && number(3))
     return membership_.failed(event.id, *number(1), {.text = fields[2], .code = *number(3)},
                               fields[4] == "1", now);
-  if (fields[0] == "done" && number(1)) return membership_.done(event.id, *number(1), now);
+  if (fields[0] == "done" && fields.size() == 3 && number(1))
+    return membership_.done(event.id, *number(1), now, fields[2] == "1");
   if (fields[0] == "leave" && fields.size() == 3 && number(2))
     return membership_.leave(event.id, {.text = fields[1], .code = *number(2)}, now);
   if (fields[0] == "stop" && fields.size() == 3 && number(2))

@@ -10,7 +10,7 @@
 #include <weft/core/base/check.hpp>
 #include <weft/launcher/commands.hpp>
 #include <weft/launcher/error.hpp>
-#include <weft/launcher/options.hpp>
+#include <weft/launcher/refusal.hpp>
 
 namespace weft::inline v0::launcher {
 
@@ -149,6 +149,7 @@ std::vector<HostEntry> parse_hostfile(std::string_view text, std::string_view fi
                                      shown(entry.host), found->second));
     if (entries.size() == kMaxHosts)
       line.wrong(column, fmt::format("more than {} hosts", kMaxHosts));
+    entry.place = fmt::format("{}:{}:{}", file, line.number, column + 1);
     entries.push_back(std::move(entry));
   }
   if (entries.empty())
@@ -157,15 +158,13 @@ std::vector<HostEntry> parse_hostfile(std::string_view text, std::string_view fi
   return entries;
 }
 
-std::vector<HostEntry> read_hostfile(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
+std::vector<HostEntry> read_hostfile(const Setting& setting) {
+  std::ifstream file(setting.value, std::ios::binary);
   std::string text(kMaxHostfile + 1, '\0');
   file.read(text.data(), static_cast<std::streamsize>(text.size()));
-  if (!file && !file.eof())
-    throw LaunchError(kExitUsage,
-                      fmt::format("--hostfile {}: cannot be read: {}", path, std::strerror(errno)));
+  if (!file && !file.eof()) refuse_setting(setting, ": cannot be read: {}", std::strerror(errno));
   text.resize(static_cast<size_t>(file.gcount()));
-  return parse_hostfile(text, path);
+  return parse_hostfile(text, setting.value);
 }
 
 }  // namespace weft::inline v0::launcher

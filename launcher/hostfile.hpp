@@ -6,15 +6,20 @@
 #include <string_view>
 #include <vector>
 
+#include <weft/launcher/options.hpp>
+
 namespace weft::inline v0::launcher {
 
 inline constexpr size_t kMaxHosts = 4096;         ///< hosts in one file
 inline constexpr size_t kMaxHostfile = 4u << 20;  ///< bytes of the file
 
 struct HostEntry {
-  std::string host;  ///< as ssh takes it: name, user@name, address
-  int slots = 0;     ///< ranks there; 0: the file does not say
-  bool operator==(const HostEntry&) const = default;
+  std::string host;        ///< as ssh takes it: name, user@name, address
+  int slots = 0;           ///< ranks there; 0: the file does not say
+  std::string place = {};  ///< FILE:LINE:COLUMN of the host
+  bool operator==(const HostEntry& other) const {
+    return host == other.host && slots == other.slots;
+  }
 };
 
 /// The hosts of a hostfile's `text`, in order. A line is `HOST`, `HOST slots=N` or `HOST:N`; an
@@ -23,7 +28,8 @@ struct HostEntry {
 /// malformed line, a host that stands twice, a file without hosts or above the limits.
 std::vector<HostEntry> parse_hostfile(std::string_view text, std::string_view file);
 
-/// The same for the file at `path`; throws LaunchError where it cannot be read.
-std::vector<HostEntry> read_hostfile(const std::string& path);
+/// The same for the file that the option `setting` names; throws LaunchError, with where it was
+/// given, if it cannot be read.
+std::vector<HostEntry> read_hostfile(const Setting& setting);
 
 }  // namespace weft::inline v0::launcher

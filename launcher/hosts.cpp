@@ -26,6 +26,7 @@
 #include <weft/launcher/error.hpp>
 #include <weft/launcher/launch.hpp>
 #include <weft/launcher/program.hpp>
+#include <weft/launcher/refusal.hpp>
 #include <weft/launcher/relay.hpp>
 #include <weft/launcher/scheduler.hpp>
 
@@ -72,16 +73,16 @@ class Hosts {
   explicit Hosts(const LaunchOptions& options)
       : options_(options),
         setup_(prepare_launch(options)),
-        hosts_(read_hostfile(options.hostfile)),
+        hosts_(read_hostfile(options.setting("hostfile"))),
         ranks_(ranks_of_hosts(hosts_, options)),
+        dealt_(deals_ranks(hosts_, options)),
         out_(1),
         err_(2),
         one_output_(same_file(1, 2)) {
     const auto count = static_cast<int>(hosts_.size());
     if (options.given("nnodes") && options.nnodes_max != count)
-      throw LaunchError(kExitUsage,
-                        fmt::format("{} contradicts {}, which has {} hosts",
-                                    shown(options.setting("nnodes")), options.hostfile, count));
+      refuse_setting(options.setting("nnodes"), " contradicts {}, which has {} hosts",
+                     shown(options.setting("hostfile")), count);
     const sigset_t handled = Job::handled_signals();
     signals_ = Fd(::signalfd(-1, &handled, SFD_CLOEXEC | SFD_NONBLOCK));
     auto [wake, waker] = make_pipe();
@@ -98,8 +99,9 @@ class Hosts {
     for (Remote& remote : remotes_) drain(remote);
     for (const std::string& line : coordinator_->reports()) say(line);
     coordinator_.reset();
-    while (!abandoned_ && (out_.backlog() > 0 || err_.backlog() > 0)) flush_slowly();
-    return exit_code_.value_or(interrupted_.value_or(kExitLost));
+    drain_sinks();
+    const int code = exit_code_.value_or(interrupted_.value_or(kExitLost));
+    return code == 0 && (out_.error() != 0 || err_.error() != 0) ? kExitLost : code;
   }
 
  private:
@@ -130,6 +132,7 @@ class Hosts {
     const bool elastic = options_.nnodes_min < options_.nnodes_max;
     options.membership.max_nodes = static_cast<int>(hosts_.size());
     options.membership.min_nodes = elastic ? options_.nnodes_min : options.membership.max_nodes;
+    options.membership.total_ranks = dealt_ ? *options_.total_ranks : 0;
     options.membership.max_restarts = options_.max_restarts;
     options.membership.join_timeout =
         static_cast<double>(to_int(options_.setting("join_timeout").value).value_or(120));
@@ -200,7 +203,7 @@ class Hosts {
     const auto node = static_cast<int>(index);
     const Orders orders{secret_, std::filesystem::current_path(),
                         node_arguments(options_, static_cast<int>(hosts_.size()), node,
-                                       ranks_[index], endpoint_, job_id_)};
+                                       dealt_ ? 0 : ranks_[index], endpoint_, job_id_)};
     const std::string bytes = pack_orders(orders);
     for (size_t done = 0; done < bytes.size();) {
       const ssize_t sent = ::write(remote.input.get(), bytes.data() + done, bytes.size() - done);
@@ -344,6 +347,13 @@ class Hosts {
     err_.flush();
   }
 
+  void drain_sinks() {
+    while (!abandoned_ && (out_.backlog() > 0 || err_.backlog() > 0)) flush_slowly();
+    if (out_.error() == 0) return;
+    say(lost_output_text(out_.error()));
+    while (!abandoned_ && err_.backlog() > 0) flush_slowly();
+  }
+
   void flush_slowly() {
     pollfd ends[2] = {{out_.backlog() > 0 ? out_.fd() : -1, POLLOUT, 0},
                       {err_.backlog() > 0 ? err_.fd() : -1, POLLOUT, 0}};
@@ -357,6 +367,7 @@ class Hosts {
   LaunchSetup setup_;
   std::vector<HostEntry> hosts_;
   std::vector<int> ranks_;
+  bool dealt_;  // anew for each attempt, among the hosts in it
   Sink out_, err_;
   bool one_output_;
   Fd signals_, wake_, waker_;

@@ -30,8 +30,12 @@ Orders take_orders();
 /// Throws LaunchError where the numbers contradict each other.
 std::vector<int> ranks_of_hosts(const std::vector<HostEntry>& hosts, const LaunchOptions& options);
 
+/// Whether the ranks that num_processes names are dealt out among the hosts that take part; where
+/// the file has slots, each host starts its own number of them.
+bool deals_ranks(const std::vector<HostEntry>& hosts, const LaunchOptions& options);
+
 /// The arguments of `launcher launch` for host `node`, with all that was said by flag, variable or
-/// file of things other than hosts.
+/// file of things other than hosts. `ranks`: of this host; 0: its share of num_processes.
 std::vector<std::string> node_arguments(const LaunchOptions& options, int nodes, int node,
                                         int ranks, const std::string& endpoint,
                                         const std::string& job_id);

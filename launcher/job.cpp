@@ -471,8 +471,7 @@ void Job::say(const std::string& line) {
 void Job::drain_sinks() {
   while (!abandoned_ && (out_.backlog() > 0 || err_.backlog() > 0)) step();
   if (out_.error() == 0) return;
-  say(fmt::format("launcher: standard output: {}; output of the ranks is lost",
-                  std::strerror(out_.error())));
+  say(lost_output_text(out_.error()));
   while (!abandoned_ && err_.backlog() > 0) step();
 }
 

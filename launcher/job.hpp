@@ -64,8 +64,8 @@ struct JobOptions {
   std::function<void(const std::string&, int)> on_stop = nullptr;
   /// (optional) told when a rank ends: its number among all ranks and the text about it
   std::function<void(int, const std::string&)> on_end = nullptr;
-  /// (optional) lines for the end of the output, behind the report of a failure
-  std::function<std::vector<std::string>()> notes = nullptr;
+  /// (optional) lines for the end of the output, behind the report of a failure; told the exit code
+  std::function<std::vector<std::string>(int)> notes = nullptr;
 };
 
 /// Note [How a job ends]
@@ -87,8 +87,9 @@ class Job {
   /// blocked. Returns the launcher's exit code.
   int run();
 
-  /// Whether output of the ranks could not be written, which the last lines on stderr say.
-  bool output_lost() const noexcept { return out_.error() != 0 || err_.error() != 0; }
+  /// Whether output of the ranks could not be written, to the launcher's own or to a file of a
+  /// rank's, which the last lines on stderr say.
+  bool output_lost() const;
 
   static sigset_t handled_signals();
 

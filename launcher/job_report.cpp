@@ -16,6 +16,14 @@ constexpr size_t kListed = 16;  // ranks named in the report
 
 }  // namespace
 
+bool Job::output_lost() const {
+  bool lost = out_.error() != 0 || err_.error() != 0;
+  for (const Member& member : members_)
+    for (const LineStream* stream : {member.out.get(), member.err.get()})
+      lost = lost || (stream != nullptr && !stream->log_error().empty());
+  return lost;
+}
+
 std::string Job::describe_member(int rank) const {
   const Member& member = members_[static_cast<size_t>(rank)];
   return describe(rank_of(rank), member.pid, *member.ending);
@@ -91,7 +99,7 @@ void Job::say_rest() {
                       members_[static_cast<size_t>(rank)].pid,
                       options_.placements[static_cast<size_t>(rank)].text));
   if (options_.notes)
-    for (const std::string& note : options_.notes()) say(note);
+    for (const std::string& note : options_.notes(exit_code_)) say(note);
   say_tail();
 }
 

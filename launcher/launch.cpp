@@ -12,7 +12,6 @@
 #include <utility>
 
 #include <weft/core/base/check.hpp>
-#include <weft/core/base/env.hpp>
 #include <weft/dist/store/auth.hpp>
 #include <weft/dist/store/clock.hpp>
 #include <weft/dist/store/socket.hpp>
@@ -191,13 +190,35 @@ class LocalLaunch {
 
   int run() {
     for (;; begin_next()) {
-      const int code = run_attempt();
+      int code = 0;
+      try {
+        code = run_attempt();
+      } catch (const LaunchError&) {
+        for (const std::string& line : summary()) std::fprintf(stderr, "%s\n", line.c_str());
+        throw;
+      }
       if (code == 0) return output_lost_ ? kExitLost : 0;
-      if (stopped_ || job_.attempt >= options_.max_restarts || never_starts(code)) return code;
+      if (is_last(code)) return code;
     }
   }
 
  private:
+  bool is_last(int code) const {
+    return code == 0 || stopped_ || job_.attempt >= options_.max_restarts || never_starts(code);
+  }
+
+  /// What became of the attempts, where there was more than one.
+  std::vector<std::string> summary() const {
+    return job_.attempt > 0 ? attempts_ : std::vector<std::string>();
+  }
+
+  void note_end(std::string_view how, dist::detail::TimePoint start) {
+    constexpr std::string_view kOwn = "launcher: ";
+    if (how.starts_with(kOwn)) how.remove_prefix(kOwn.size());
+    attempts_.push_back(fmt::format("launcher: attempt {}: {} after {:.1f} s", job_.attempt, how,
+                                    dist::detail::seconds_since(start)));
+  }
+
   int run_attempt() {
     JobOptions attempt = attempt_options(options_, setup_, job_);
     const std::string prefix = dist::attempt_prefix(job_.attempt) + "/";
@@ -206,16 +227,16 @@ class LocalLaunch {
     attempt.on_end = [&](int rank, const std::string& text) {
       store_->publish(prefix + dist::rank_exit_key(rank), text);
     };
-    attempt.on_stop = [this](const std::string&, int) { stopped_ = true; };
-    attempt.on_first_line = [&](const std::string& line) {
-      attempts_.push_back(fmt::format("launcher: attempt {}: {} after {:.1f} s", job_.attempt, line,
-                                      dist::detail::seconds_since(start)));
+    attempt.on_stop = [&](const std::string& text, int) {
+      stopped_ = true;
+      note_end(text, start);
     };
-    attempt.notes = [&] {
-      const bool last = stopped_ || job_.attempt >= options_.max_restarts;
+    attempt.on_first_line = [&](const std::string& line) { note_end(line, start); };
+    attempt.notes = [&](int code) {
+      if (code == 0) note_end("ended", start);
       std::vector<std::string> lines = reports_.lines();
-      if (last && options_.max_restarts > 0)
-        lines.insert(lines.end(), attempts_.begin(), attempts_.end());
+      const std::vector<std::string> attempts = summary();
+      if (is_last(code)) lines.insert(lines.end(), attempts.begin(), attempts.end());
       return lines;
     };
     Job job(std::move(attempt));
@@ -248,9 +269,7 @@ class LocalLaunch {
 }  // namespace
 
 int launch(const LaunchOptions& given) {
-  // Only inside an allocation does it matter how this program was started: /proc may be missing.
-  if (env::get("SLURM_JOB_ID"))
-    if (const auto command = srun_command(given, own_command())) become_srun(*command);
+  if (const auto command = srun_command(given)) become_srun(*command);
   if (given.controlled) return launch_node(given);  // part of a job, whatever it finds here
   const LaunchOptions options = under_scheduler(given);
   if (!options.hostfile.empty()) return launch_over_ssh(options);

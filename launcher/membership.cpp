@@ -152,9 +152,14 @@ Membership::Actions Membership::failed(const std::string& id, int attempt, Cause
   return out;
 }
 
-Membership::Actions Membership::done(const std::string& id, int attempt, TimePoint now) {
+Membership::Actions Membership::done(const std::string& id, int attempt, TimePoint now,
+                                     bool output_lost) {
   Actions out;
-  if (attempt == attempt_ && busy_.erase(id) > 0) settle_if_over(out, now);
+  if (attempt != attempt_ || busy_.erase(id) == 0) return out;
+  const std::string& host = planned_.at(id).host;
+  if (output_lost && std::count(output_lost_.begin(), output_lost_.end(), host) == 0)
+    output_lost_.push_back(host);
+  settle_if_over(out, now);
   return out;
 }
 
@@ -293,6 +298,11 @@ void Membership::settle(Actions& out, TimePoint now) {
   Attempt& last = attempts_.back();
   last.end = fmt::format("{} after {:.1f} s", cause_ ? cause_->text : "ended",
                          Seconds(now - last.start).count());
+  if (!cause_ && !output_lost_.empty())
+    return finish(
+        {.text = fmt::format("output of the ranks on {} is lost, see there", listed(output_lost_)),
+         .code = kExitLost},
+        out, now);
   if (!cause_) return finish({}, out, now);
   if (final_) return finish(*cause_, out, now);
   if (changed_) {

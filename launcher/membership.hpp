@@ -88,8 +88,9 @@ class Membership {
   Actions join(const NodeHello& hello, TimePoint now);
   /// A rank failed. `follows`: it only noticed the end of another one.
   Actions failed(const std::string& id, int attempt, Cause cause, bool follows, TimePoint now);
-  /// No rank of this attempt is left on that node.
-  Actions done(const std::string& id, int attempt, TimePoint now);
+  /// No rank of this attempt is left on that node. `output_lost`: some of what they wrote could not
+  /// be kept there, so that the job is no success.
+  Actions done(const std::string& id, int attempt, TimePoint now, bool output_lost = false);
   /// The launcher, or the way to it, is lost.
   Actions gone(const std::string& id, const std::string& reason, TimePoint now);
   /// The node is taken from the job, and ends its ranks by itself. Where too few would be left,
@@ -146,6 +147,7 @@ class Membership {
   bool changed_ = false;        // the attempt ends because nodes came or went
   int restarts_ = 0;
   std::vector<Attempt> attempts_;
+  std::vector<std::string> output_lost_;  // names of hosts, of all attempts
 };
 
 }  // namespace weft::inline v0::launcher

@@ -22,6 +22,7 @@
 #include <weft/launcher/error.hpp>
 #include <weft/launcher/launch.hpp>
 #include <weft/launcher/node_link.hpp>
+#include <weft/launcher/refusal.hpp>
 
 namespace weft::inline v0::launcher {
 
@@ -74,9 +75,8 @@ class Node {
               .ranks = options.ranks,
               .total = options.total_ranks.value_or(0)};
     if (options.total_ranks && *options.total_ranks < options.nnodes_max)
-      throw LaunchError(kExitUsage,
-                        fmt::format("{}: fewer ranks than {} hosts; give at least one for each",
-                                    shown(options.setting("num_processes")), options.nnodes_max));
+      refuse_setting(options.setting("num_processes"),
+                     ": fewer ranks than {} hosts; give at least one for each", options.nnodes_max);
     if (options.controlled) take_control_line();
     if (options.time_limit) deadline_ = deadline_after(*options.time_limit);
   }
@@ -290,9 +290,10 @@ class Node {
     attempt.outside_fd = control_ ? watch_both(both) : link_->fd();
     attempt.told = options_.controlled;
     attempt.outside = [this] { return on_outside(); };
-    Job(std::move(attempt)).run();
+    Job ranks(std::move(attempt));
+    ranks.run();
     if (exit_code_) return;
-    link_->send({"done", number});
+    link_->send({"done", number, ranks.output_lost() ? "1" : ""});
     if (leaving_) exit_code_ = ending_;  // the others go on
     if (ending_) deadline_ = deadline_after(kEnding);
   }

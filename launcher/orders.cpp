@@ -2,6 +2,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <charconv>
 #include <cstdlib>
@@ -13,6 +14,7 @@
 #include <weft/launcher/hosts.hpp>
 #include <weft/launcher/messages.hpp>
 #include <weft/launcher/option_values.hpp>
+#include <weft/launcher/refusal.hpp>
 
 namespace weft::inline v0::launcher {
 
@@ -73,26 +75,28 @@ std::vector<int> ranks_of_hosts(const std::vector<HostEntry>& hosts, const Launc
   }
   const int nodes = static_cast<int>(hosts.size());
   if (options.total_ranks && slots != 0 && !(all && slots == *options.total_ranks))
-    throw LaunchError(
-        kExitUsage, fmt::format("{} contradicts {}, whose hosts have {} slots",
-                                shown(options.setting("num_processes")), options.hostfile, slots));
+    refuse_setting(options.setting("num_processes"), " contradicts {}, whose hosts have {} slots",
+                   shown(options.setting("hostfile")), slots);
   if (options.given("nproc_per_node") && !options.total_ranks)
     for (const HostEntry& host : hosts)
       if (host.slots != 0 && host.slots != options.ranks)
-        throw LaunchError(kExitUsage, fmt::format("{} contradicts {}: slots={} of {}",
-                                                  shown(options.setting("nproc_per_node")),
-                                                  options.hostfile, host.slots, host.host));
+        refuse_setting(options.setting("nproc_per_node"), " contradicts {}: {} slots={}",
+                       host.place, host.host, host.slots);
   for (int node = 0; node < nodes; ++node) {
     const int given = hosts[static_cast<size_t>(node)].slots;
     const int share =
         options.total_ranks ? share_of(*options.total_ranks, nodes, node) : options.ranks;
     ranks.push_back(given != 0 ? given : share);
     if (ranks.back() < 1)
-      throw LaunchError(kExitUsage, fmt::format("{}: fewer ranks than the {} hosts of {}",
-                                                shown(options.setting("num_processes")), nodes,
-                                                options.hostfile));
+      refuse_setting(options.setting("num_processes"), ": fewer ranks than the {} hosts of {}",
+                     nodes, shown(options.setting("hostfile")));
   }
   return ranks;
+}
+
+bool deals_ranks(const std::vector<HostEntry>& hosts, const LaunchOptions& options) {
+  return options.total_ranks && std::all_of(hosts.begin(), hosts.end(),
+                                            [](const HostEntry& host) { return host.slots == 0; });
 }
 
 std::vector<std::string> node_arguments(const LaunchOptions& options, int nodes, int node,
@@ -124,7 +128,8 @@ std::vector<std::string> node_arguments(const LaunchOptions& options, int nodes,
   for (const std::string& word :
        {std::string("--nnodes"), range, std::string("--node_rank"), std::to_string(node),
         std::string("--rdzv_endpoint"), endpoint, std::string("--rdzv_id"), job_id,
-        std::string("-n"), std::to_string(ranks), std::string("--")})
+        std::string(ranks != 0 ? "--nproc_per_node" : "--num_processes"),
+        std::to_string(ranks != 0 ? ranks : options.total_ranks.value_or(1)), std::string("--")})
     arguments.push_back(word);
   arguments.insert(arguments.end(), options.command.begin(), options.command.end());
   return arguments;

@@ -247,6 +247,11 @@ std::string_view last_drawing(std::string_view line) {
                                                                           : line.substr(start + 1);
 }
 
+std::string lost_output_text(int error) {
+  return std::string("launcher: standard output: ") + std::strerror(error) +
+         "; output of the ranks is lost";
+}
+
 bool same_file(int a, int b) {
   struct stat first {
   }, second{};

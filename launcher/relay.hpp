@@ -122,6 +122,9 @@ class LineStream {
 /// A carriage return at the end stays.
 std::string_view last_drawing(std::string_view line);
 
+/// What is said where the launcher's standard output could not be written.
+std::string lost_output_text(int error);
+
 /// Whether both descriptors are the same file, pipe or terminal.
 bool same_file(int a, int b);
 

@@ -17,6 +17,7 @@
 #include <weft/launcher/error.hpp>
 #include <weft/launcher/launch.hpp>
 #include <weft/launcher/program.hpp>
+#include <weft/launcher/refusal.hpp>
 
 namespace weft::inline v0::launcher {
 
@@ -31,14 +32,31 @@ template <class... Args>
 
 /// How the two kinds of jobs call things.
 struct Words {
-  const char *nodes, *rank;  // variables
-  const char* one_each;      // a command that starts one launcher per host
+  std::vector<const char*> nodes;  // variables, of which the first that is set counts
+  const char* rank;                // variable
+  const char* one_each;            // a command that starts one launcher per host
   const char* direct;
 };
-constexpr Words kMpi = {"OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK",
-                        "mpirun --map-by ppr:1:node launcher", "mpirun PROGRAM"};
-constexpr Words kSlurm = {"SLURM_NNODES", "SLURM_NODEID", "srun --ntasks-per-node=1 launcher",
-                          "srun PROGRAM"};
+
+Words mpi_words() {
+  return {{"OMPI_COMM_WORLD_SIZE"},
+          "OMPI_COMM_WORLD_RANK",
+          "mpirun --map-by ppr:1:node launcher",
+          "mpirun PROGRAM"};
+}
+
+Words slurm_words() {
+  return {{"SLURM_STEP_NUM_NODES", "SLURM_NNODES", "SLURM_JOB_NUM_NODES"},
+          "SLURM_NODEID",
+          "srun --ntasks-per-node=1 launcher",
+          "srun PROGRAM"};
+}
+
+const char* first_set(const std::vector<const char*>& names) {
+  const auto set = std::find_if(names.begin(), names.end(),
+                                [](const char* name) { return env::get(name).has_value(); });
+  return set == names.end() ? names.front() : *set;
+}
 
 LaunchOptions adopt(LaunchOptions options, const Place& place, const Words& words) {
   if (place.local_size > 1)
@@ -48,11 +66,11 @@ LaunchOptions adopt(LaunchOptions options, const Place& place, const Words& word
         place.source, place.local_size, words.direct, words.one_each);
   if (place.size == 1) return options;
   if (options.given("nnodes") && options.nnodes_max != place.size)
-    usage("{} contradicts {}={}: leave it out, {} has said it", shown(options.setting("nnodes")),
-          words.nodes, place.size, place.source);
+    refuse_setting(options.setting("nnodes"), " contradicts {}={}: leave it out, {} has said it",
+                   first_set(words.nodes), place.size, place.source);
   if (options.node_rank && *options.node_rank != place.rank)
-    usage("{} contradicts {}={}: leave it out, {} has said it", shown(options.setting("node_rank")),
-          words.rank, place.rank, place.source);
+    refuse_setting(options.setting("node_rank"), " contradicts {}={}: leave it out, {} has said it",
+                   words.rank, place.rank, place.source);
   if (!options.given("nnodes")) options.nnodes_min = options.nnodes_max = place.size;
   options.node_rank = place.rank;
   if (options.total_ranks) options.ranks = share_of(*options.total_ranks, place.size, place.rank);
@@ -86,31 +104,31 @@ std::optional<int> ranks_per_node() {
 LaunchOptions under_scheduler(LaunchOptions options) {
   if (options.standalone || !options.hostfile.empty() || options.controlled) return options;
   try {
-    if (const auto mpi = dist::detail::mpi_place()) return adopt(std::move(options), *mpi, kMpi);
+    if (const auto mpi = dist::detail::mpi_place())
+      return adopt(std::move(options), *mpi, mpi_words());
     if (const auto slurm = dist::detail::slurm_place())
-      return adopt(std::move(options), *slurm, kSlurm);
+      return adopt(std::move(options), *slurm, slurm_words());
   } catch (const ArgumentError& error) {
     throw LaunchError(kExitUsage, error.what());
   }
   return options;
 }
 
-std::optional<std::vector<std::string>> srun_command(const LaunchOptions& options,
-                                                     const std::vector<std::string>& own) {
-  if (options.standalone || !options.hostfile.empty() || options.node_rank ||
-      options.rdzv_endpoint || options.controlled || dist::detail::mpi_place() ||
-      dist::detail::slurm_place() || !env::get("SLURM_JOB_ID"))
+std::optional<std::vector<std::string>> srun_command(const LaunchOptions& options) {
+  if (!env::get("SLURM_JOB_ID") || options.standalone || !options.hostfile.empty() ||
+      options.node_rank || options.rdzv_endpoint || options.controlled ||
+      dist::detail::mpi_place() || dist::detail::slurm_place())
     return std::nullopt;
-  auto nodes = env::get_int("SLURM_JOB_NUM_NODES", 1, 1 << 20);
-  if (!nodes) nodes = env::get_int("SLURM_NNODES", 1, 1 << 20);
+  const char* variable = first_set({"SLURM_JOB_NUM_NODES", "SLURM_NNODES"});
+  const auto nodes = env::get_int(variable, 1, 1 << 20);
   if (!nodes) return std::nullopt;
   if (options.given("nnodes") && options.nnodes_max != *nodes)
-    usage(
-        "{} contradicts SLURM_JOB_NUM_NODES={}: leave it out, or give --standalone for this host "
-        "alone",
-        shown(options.setting("nnodes")), *nodes);
+    refuse_setting(options.setting("nnodes"),
+                   " contradicts {}={}: leave it out, or give --standalone for this host alone",
+                   variable, *nodes);
   // A batch script of one host is on it already.
   if (*nodes == 1 && env::get("SLURMD_NODENAME")) return std::nullopt;
+  const std::vector<std::string> own = own_command();
   std::vector<std::string> command = {"srun",
                                       fmt::format("--nodes={}", *nodes),
                                       fmt::format("--ntasks={}", *nodes),
@@ -151,7 +169,11 @@ std::vector<std::string> own_command() {
   std::vector<std::string> command = {std::filesystem::read_symlink("/proc/self/exe", error)};
   std::ifstream file("/proc/self/cmdline", std::ios::binary);
   const std::string text((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
-  if (error || !file) weft::detail::fail<IoError>("launcher: /proc/self cannot be read");
+  if (error || !file)
+    throw LaunchError(
+        kExitUsage,
+        "/proc/self/exe and cmdline cannot be read; mount /proc: other hosts are told "
+        "from there which launcher to start");
   for (size_t at = text.find('\0') + 1; at < text.size();) {
     const size_t end = std::min(text.find('\0', at), text.size());
     command.push_back(text.substr(at, end - at));

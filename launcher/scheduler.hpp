@@ -17,14 +17,14 @@ LaunchOptions under_scheduler(LaunchOptions options);
 
 /// The srun command that starts one launcher per host, where this launcher runs in an allocation of
 /// SLURM but in none of its steps; nothing elsewhere, or where the options say how the hosts are
-/// reached. `own` is this launcher's path and its arguments. Throws LaunchError for contradictions.
-std::optional<std::vector<std::string>> srun_command(const LaunchOptions& options,
-                                                     const std::vector<std::string>& own);
+/// reached. Throws LaunchError for contradictions, IoError where srun is needed and /proc is
+/// missing.
+std::optional<std::vector<std::string>> srun_command(const LaunchOptions& options);
 
 /// Becomes srun, which passes the job's secret on in the environment.
 [[noreturn]] void become_srun(const std::vector<std::string>& command);
 
-/// This launcher's path and arguments, as the system knows them. Throws IoError.
+/// This launcher's path and arguments, as the system knows them. Throws LaunchError without /proc.
 std::vector<std::string> own_command();
 
 }  // namespace weft::inline v0::launcher

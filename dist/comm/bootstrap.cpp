@@ -53,9 +53,9 @@ detail::NodeLayout agree_on_layout(Store& store, const Place& place, TimePoint d
       }
     if (!missing.empty())
       weft::detail::fail<TimeoutError>(
-          "group 'world': {} did not join in time, of {} ranks; start all of them, or raise "
+          "group 'world': of {} ranks, {} did not join in time; start all of them, or raise "
           "WEFT_JOIN_TIMEOUT",
-          detail::list_ranks(missing), place.size);
+          place.size, detail::list_ranks(missing));
     store.set("layout", all);
   }
   std::string text;

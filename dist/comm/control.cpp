@@ -36,6 +36,7 @@ constexpr auto kYieldSpan = std::chrono::microseconds(200);
 constexpr auto kLongYield = std::chrono::microseconds(100);
 constexpr int kWaitsWithoutYield = 32;
 constexpr auto kSlice = std::chrono::milliseconds(20);
+constexpr double kLongestGap = 0.5;  // seconds, see Note [Time that counts]
 
 constexpr auto relaxed = std::memory_order_relaxed;
 constexpr auto seq_cst = std::memory_order_seq_cst;
@@ -189,6 +190,7 @@ void Control::begin(const Call& call) {
   check_alive();
   kind_ = call.kind;
   started_ = ticks();
+  waited_ = -1;
   patience_ = 0;
   fingerprint_ = fingerprint(id_, ++sequence_, call);
   write_record(call, sequence_);
@@ -204,6 +206,7 @@ uint64_t Control::begin_remote_message(const Call& call, uint64_t sequence) {
   check_alive();
   kind_ = call.kind;
   started_ = ticks();
+  waited_ = -1;
   patience_ = 0;
   write_record(call, sequence);
   return fingerprint(id_, sequence, call);
@@ -218,7 +221,13 @@ double Control::elapsed() const {
   return static_cast<double>(ticks_since(started_)) * scale_.seconds_per_tick();
 }
 
-bool Control::is_late() const { return elapsed() > timeout_ + patience_; }
+bool Control::is_late(double beyond) {
+  const TimePoint before = std::exchange(last_look_, Clock::now());
+  const double passed =
+      waited_ < 0 ? elapsed() : std::chrono::duration<double>(last_look_ - before).count();
+  waited_ = std::max(waited_, 0.0) + std::min(passed, kLongestGap);
+  return waited_ > timeout_ + beyond;
+}
 
 template <class Condition>
 bool Control::spin_and_yield(const Condition& is_met) {
@@ -277,7 +286,7 @@ void Control::await_slowly(std::atomic<uint32_t>& count, uint32_t target,
     check_alive();
     check_life(peer, is_reached);
     if (is_reached()) return;
-    if (is_late()) fail_timeout(peer);
+    if (is_late(patience_)) fail_timeout(peer);
   }
 }
 
@@ -335,7 +344,7 @@ void Control::await_phase() {
     for (int other = 0; other < size_; ++other)
       if (other != rank_) check_life(other, [&] { return has_arrived(other, phase_); });
     if (all_arrived()) return;
-    if (is_late()) fail_timeout(-1);
+    if (is_late(patience_)) fail_timeout(-1);
   }
 }
 
@@ -374,6 +383,7 @@ void Control::barrier() {
   check_alive();
   kind_ = CallKind::barrier;
   started_ = ticks();
+  waited_ = -1;
   const Call call{.kind = CallKind::barrier};
   fingerprint_ = fingerprint(id_, ++sequence_, call);
   announce(0);

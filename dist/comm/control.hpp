@@ -29,6 +29,12 @@
 // Between slices the waiter looks at the end of the group, at the lives of all that it still waits
 // for in this phase (of the one peer of a message) and at its deadline, so that no wait is longer
 // than a slice past any of these. Messages between two ranks wait on words of their own, alike.
+//
+// Note [Time that counts]
+// A deadline is about time in which this rank could see the others come. It is added up between the
+// looks of a wait, by the monotonic clock, and a gap that no slice explains counts for half a
+// second: this process was stopped meanwhile (a debugger, Ctrl-Z, a paused machine), and the others
+// perhaps with it, who after that have as much time left to come as before.
 #pragma once
 
 #include <sys/types.h>
@@ -96,6 +102,9 @@ class Control {
   /// Lets the rest of the running call wait this much longer: who waits for other nodes finds out
   /// first which rank it is that keeps all waiting.
   void set_patience(double seconds) { patience_ = seconds; }
+  /// Looks at the clock, which a wait does once per slice: whether the running call has waited for
+  /// `beyond` seconds more than the group's timeout; see Note [Time that counts].
+  bool is_late(double beyond);
   /// The running call: the seconds that it has taken, its description, its fingerprint.
   double elapsed() const;
   std::string running_call() const { return last_call(rank_); }
@@ -145,7 +154,6 @@ class Control {
   /// Ends the group where what others have written cannot be: a rank writes beyond its memory.
   void check_counts();
   [[noreturn]] void fail_damaged(int peer, const std::string& what);
-  bool is_late() const;
 
   /// Ends the group where `peer` is gone and what it is to do is not done.
   template <class Condition>
@@ -186,6 +194,8 @@ class Control {
   weft::detail::CollectiveNotes notes_;
   Record* record_ = nullptr;
   uint64_t started_ = 0;  ///< ticks() of the running call
+  double waited_ = -1;    ///< seconds that count for its deadline; below 0: no look so far
+  TimePoint last_look_ = {};
   TickScale scale_;
   bool prints_statistics_;
   double patience_ = 0;

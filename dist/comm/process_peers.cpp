@@ -130,16 +130,18 @@ Fd open_pid(pid_t pid, const std::string& name) {
 class ProcessPeers final : public Peers {
  public:
   ProcessPeers(std::shared_ptr<Store> store, std::string name, int rank, int size,
-               TimePoint deadline, std::vector<int> labels = {},
+               TimePoint deadline, std::vector<int> labels = {}, const std::string& whole = "",
                std::function<void()> check = nullptr)
       : store_(std::move(store)),
         name_(std::move(name)),
+        title_(name_.substr(0, name_.find('@'))),
+        whole_(whole.empty() ? title_ : whole),
         rank_(rank),
         size_(size),
         labels_(std::move(labels)),
         check_(std::move(check)) {
     WEFT_CHECK(CommError, size <= kMaxRanks, "group '{}': {} ranks on one host; at most {} work",
-               name_, size, kMaxRanks);
+               title_, size, kMaxRanks);
     if (rank == 0)
       host(deadline);
     else
@@ -164,12 +166,15 @@ class ProcessPeers final : public Peers {
   std::unique_ptr<Peers> subset(const std::string& name, const std::vector<int>& members,
                                 TimePoint deadline) override {
     const auto self = std::find(members.begin(), members.end(), rank_);
+    std::vector<int> labels;
+    for (const int member : members) labels.push_back(label(member));
     return std::make_unique<ProcessPeers>(store_, name, static_cast<int>(self - members.begin()),
                                           static_cast<int>(members.size()), deadline,
-                                          std::vector<int>(), [this, name, members] {
+                                          std::move(labels), whole_,
+                                          [this, title = name.substr(0, name.find('@')), members] {
                                             if (check_) check_();
                                             for (const int member : members)
-                                              check_life(member, name);
+                                              check_life(member, title);
                                           });
   }
 
@@ -186,17 +191,17 @@ class ProcessPeers final : public Peers {
     WEFT_CHECK(CommError,
                listening &&
                    getsockname(listener.get(), reinterpret_cast<sockaddr*>(&address), &length) == 0,
-               "group '{}': cannot listen on a Unix socket: {}", name_, std::strerror(errno));
+               "group '{}': cannot listen on a Unix socket: {}", title_, std::strerror(errno));
     uint64_t nonce = 0;
     WEFT_CHECK(CommError, getentropy(&nonce, sizeof nonce) == 0, "group '{}': getentropy: {}",
-               name_, std::strerror(errno));
+               title_, std::strerror(errno));
     std::string published(reinterpret_cast<const char*>(&nonce), sizeof nonce);
     published.append(reinterpret_cast<const char*>(&address), length);
     store_->set(key(), published);
 
     sockets_.resize(static_cast<size_t>(size_));
     pidfds_.resize(static_cast<size_t>(size_));
-    pidfds_[0] = open_pid(getpid(), name_);
+    pidfds_[0] = open_pid(getpid(), title_);
     for (int joined = 1; joined < size_;)
       if (admit(listener.get(), nonce, deadline)) ++joined;
     std::vector<int> fds;
@@ -208,13 +213,14 @@ class ProcessPeers final : public Peers {
 
   bool admit(int listener, uint64_t nonce, TimePoint deadline) {
     if (!wait(listener, deadline))
-      weft::detail::fail<TimeoutError>(
-          "group '{}': {} did not join in time, of {} ranks; start all of them, or raise {}", name_,
-          list_ranks(missing()), size_, check_ ? "WEFT_COLLECTIVE_TIMEOUT" : "WEFT_JOIN_TIMEOUT");
+      fail<TimeoutError>(
+          "group '{}': of {} ranks{}, {} did not join in time; start all of them, or raise {}",
+          title_, size_, name_ == title_ ? "" : " on this host", list_missing(),
+          check_ ? "WEFT_COLLECTIVE_TIMEOUT" : "WEFT_JOIN_TIMEOUT");
     Fd socket(accept4(listener, nullptr, nullptr, SOCK_CLOEXEC));
     if (!socket) {
       WEFT_CHECK(CommError, errno != EMFILE && errno != ENFILE,
-                 "group '{}': cannot accept the other ranks: {}; raise ulimit -n", name_,
+                 "group '{}': cannot accept the other ranks: {}; raise ulimit -n", title_,
                  std::strerror(errno));
       return false;
     }
@@ -225,13 +231,13 @@ class ProcessPeers final : public Peers {
     if (message.result != IoResult::done || hello.magic != kHello || hello.nonce != nonce)
       return false;
     WEFT_CHECK(CommError, hello.rank > 0 && hello.rank < size_,
-               "group '{}': a process (pid {}) joins as rank {} of {}", name_, peer.pid, hello.rank,
-               size_);
+               "group '{}': a process (pid {}) joins as number {} of {} on this host", title_,
+               peer.pid, hello.rank, size_);
     Fd& place = sockets_[static_cast<size_t>(hello.rank)];
-    WEFT_CHECK(CommError, !place, "group '{}': two processes join as rank {}; each needs its own",
-               name_, hello.rank);
+    WEFT_CHECK(CommError, !place, "group '{}': two processes join as {}; each needs its own",
+               title_, who(static_cast<int>(hello.rank)));
     place = std::move(socket);
-    pidfds_[static_cast<size_t>(hello.rank)] = open_pid(peer.pid, name_);
+    pidfds_[static_cast<size_t>(hello.rank)] = open_pid(peer.pid, title_);
     return true;
   }
 
@@ -241,7 +247,7 @@ class ProcessPeers final : public Peers {
     sockaddr_un address{};
     WEFT_CHECK(CommError,
                published.size() > sizeof nonce && published.size() <= sizeof nonce + sizeof address,
-               "group '{}': the store's entry of rank 0 is malformed", name_);
+               "group '{}': the store's entry of {} is malformed", title_, who(0));
     std::memcpy(&nonce, published.data(), sizeof nonce);
     const size_t length = published.size() - sizeof nonce;
     std::memcpy(&address, published.data() + sizeof nonce, length);
@@ -250,23 +256,23 @@ class ProcessPeers final : public Peers {
     WEFT_CHECK(
         CommError,
         connect(socket, reinterpret_cast<sockaddr*>(&address), static_cast<socklen_t>(length)) == 0,
-        "group '{}': rank {} cannot reach rank {} on this host: {}", name_, label(rank_), label(0),
+        "group '{}': {} cannot reach {} on this host: {}", title_, who(rank_), who(0),
         std::strerror(errno));
     WEFT_CHECK(CommError, credentials(socket).uid == geteuid(),
-               "group '{}': rank {} runs as another user", name_, label(0));
+               "group '{}': {} runs as another user", title_, who(0));
     const Hello hello{kHello, rank_, nonce};
     WEFT_CHECK(CommError, send_message(socket, &hello, sizeof hello, {}, deadline),
-               "group '{}': rank {} cannot send to rank {} on this host: {}", name_, label(rank_),
-               label(0), std::strerror(errno));
+               "group '{}': {} cannot send to {} on this host: {}", title_, who(rank_), who(0),
+               std::strerror(errno));
     Offer welcome{};
     Message message = receive(socket, &welcome, sizeof welcome, deadline);
     check_answer(message.result);
     WEFT_CHECK(CommError, !message.lacks_fds,
-               "group '{}': rank {} has no room for the descriptors of {} ranks; raise ulimit -n",
-               name_, label(rank_), size_);
+               "group '{}': {} has no room for the descriptors of {} ranks; raise ulimit -n",
+               title_, who(rank_), size_);
     WEFT_CHECK(CommError,
                welcome.magic == kWelcome && message.fds.size() == static_cast<size_t>(size_),
-               "group '{}': rank {} answered for {} ranks, this one expects {}", name_, label(0),
+               "group '{}': {} answered for {} ranks, this one expects {}", title_, who(0),
                welcome.bytes, size_);
     pidfds_ = std::move(message.fds);
   }
@@ -291,31 +297,30 @@ class ProcessPeers final : public Peers {
     Message message = receive(sockets_[0].get(), &offer, sizeof offer, deadline);
     check_answer(message.result);
     WEFT_CHECK(OutOfMemory, !message.lacks_fds,
-               "group '{}': rank {} has no room for the descriptor of shared memory; raise "
-               "ulimit -n",
-               name_, label(rank_));
+               "group '{}': {} has no room for the descriptor of shared memory; raise ulimit -n",
+               title_, who(rank_));
     offer.refusal[sizeof offer.refusal - 1] = '\0';
     if (offer.magic == kOffer && message.fds.empty()) throw OutOfMemory(offer.refusal);
     WEFT_CHECK(CommError, offer.magic == kOffer && offer.bytes == bytes && message.fds.size() == 1,
-               "group '{}': rank {} shares {} bytes, this rank expects {}", name_, label(0),
-               offer.bytes, bytes);
+               "group '{}': {} shares {} bytes, this rank expects {}", title_, who(0), offer.bytes,
+               bytes);
     return std::make_shared<Region>(Region::attach(std::move(message.fds[0]), bytes));
   }
 
   void check_answer(IoResult result) const {
     if (result == IoResult::timed_out)
-      fail<TimeoutError>("group '{}': rank {} did not answer rank {} in time; ranks may be missing",
-                         name_, label(0), label(rank_));
+      fail<TimeoutError>("group '{}': {} did not answer {} in time; ranks may be missing", title_,
+                         who(0), who(rank_));
     if (result == IoResult::closed)
-      throw PeerLost(label(0), fmt::format("group '{}': rank {} closed the connection to rank {}",
-                                           name_, label(0), label(rank_)));
+      throw PeerLost(label(0), fmt::format("group '{}': {} closed the connection to {}", title_,
+                                           who(0), who(rank_)));
   }
 
   void send(int peer, const Offer& message, std::span<const int> fds, TimePoint deadline) const {
     const int socket = sockets_[static_cast<size_t>(peer)].get();
     WEFT_CHECK(CommError, send_message(socket, &message, sizeof message, fds, deadline),
-               "group '{}': cannot pass {} descriptors to rank {}: {}; raise ulimit -n", name_,
-               fds.size(), label(peer), std::strerror(errno));
+               "group '{}': cannot pass {} descriptors to {}: {}; raise ulimit -n", title_,
+               fds.size(), who(peer), std::strerror(errno));
   }
 
   /// Looks, between slices of the wait, whether there is anything left to wait for.
@@ -330,12 +335,15 @@ class ProcessPeers final : public Peers {
   void look() {
     if (check_) check_();
     // Only rank 0 waits for more than one; that it is gone itself shows on its connections.
-    for (int rank = 1; rank_ == 0 && rank < size_; ++rank) check_life(rank, name_);
+    for (int rank = 1; rank_ == 0 && rank < size_; ++rank) check_life(rank, title_);
   }
 
-  void check_life(int rank, const std::string& name) {
-    if (pidfds_[static_cast<size_t>(rank)] && gone(rank))
-      throw PeerLost(label(rank), fmt::format("group '{}': rank {} is gone", name, label(rank)));
+  /// `title`: of the group that is being joined, where it is not this one.
+  void check_life(int rank, const std::string& title) {
+    if (!pidfds_[static_cast<size_t>(rank)] || !gone(rank)) return;
+    const std::string of = is_whole() && title == title_ ? "" : of_whole();
+    throw PeerLost(label(rank),
+                   fmt::format("group '{}': rank {}{} is gone", title, label(rank), of));
   }
 
   Message receive(int socket, void* data, size_t bytes, TimePoint deadline) {
@@ -344,20 +352,28 @@ class ProcessPeers final : public Peers {
   }
 
   std::string published_address(TimePoint deadline) {
-    while (check_) try {
-        return store_->get(key(), std::clamp(-seconds_since(deadline), 0.0, kSlice));
+    while (true) try {
+        const double left = std::max(0.0, -seconds_since(deadline));
+        return store_->get(key(), check_ ? std::min(left, kSlice) : left);
       } catch (const TimeoutError&) {
-        if (Clock::now() >= deadline) throw;
-        look();
+        if (Clock::now() >= deadline) check_answer(IoResult::timed_out);
+        if (check_) look();
       }
-    return store_->get(key(), std::max(0.0, -seconds_since(deadline)));
   }
 
-  std::vector<int> missing() const {
-    std::vector<int> ranks;
+  std::string list_missing() const {
+    std::vector<int> missing;
     for (int rank = 1; rank < size_; ++rank)
-      if (!sockets_[static_cast<size_t>(rank)]) ranks.push_back(label(rank));
-    return ranks;
+      if (!sockets_[static_cast<size_t>(rank)]) missing.push_back(label(rank));
+    return list_ranks(missing) + (is_whole() ? "" : of_whole());
+  }
+
+  // Errors name ranks by their numbers in the whole job, whatever group is being joined, and say so
+  // where these may be others than the group's own.
+  bool is_whole() const { return title_ == whole_; }
+  std::string of_whole() const { return fmt::format(" of group '{}'", whole_); }
+  std::string who(int rank) const {
+    return fmt::format("rank {}{}", label(rank), is_whole() ? "" : of_whole());
   }
 
   int label(int rank) const { return labels_.empty() ? rank : labels_[static_cast<size_t>(rank)]; }
@@ -366,6 +382,8 @@ class ProcessPeers final : public Peers {
 
   std::shared_ptr<Store> store_;
   std::string name_;
+  std::string title_;  ///< the name without what tells the parts of a group on its hosts apart
+  std::string whole_;  ///< the group whose numbers the labels are
   int rank_, size_;
   std::vector<int> labels_;      ///< the ranks as errors name them; none: 0, 1, …
   std::function<void()> check_;  ///< of the own group; until it is there, of the one it comes from

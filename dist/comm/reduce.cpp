@@ -11,7 +11,7 @@ namespace weft::inline v0::dist::detail {
 
 namespace {
 
-constexpr size_t kBlock = 1024;  // elements kept in the first-level cache between load and store
+constexpr size_t kBlock = 256;  // elements kept in the first-level cache between load and store
 
 // Branch-free conversions that the compiler vectorises: each is a few integer operations.
 inline float widen(float16 value) {
@@ -137,6 +137,44 @@ void combine_two(A* acc, const std::byte* a, const std::byte* b, size_t count) {
   for (size_t i = 0; i < count; ++i) acc[i] = Op::template apply<T>(x[i], y[i]);
 }
 
+/// Up to four sources: see Note [Order of a sum].
+template <class S, class Op, class A>
+void combine_leaf(std::span<const std::byte* const> sources, size_t from, size_t count, A* acc) {
+  const auto combine_pair = [&](const std::byte* a, const std::byte* b, A* to) {
+    if constexpr (kIs16Bit<S>) {
+      load<S>(a + from, to, count);
+      combine<S, Op>(to, b + from, count);
+    } else {
+      combine_two<S, Op>(to, a + from, b + from, count);
+    }
+  };
+  if (sources.size() == 1) return load<S>(sources[0] + from, acc, count);
+  combine_pair(sources[0], sources[1], acc);
+  if (sources.size() == 3) combine<S, Op>(acc, sources[2] + from, count);
+  if (sources.size() < kLeaf) return;
+  alignas(64) A others[kBlock];
+  combine_pair(sources[2], sources[3], others);
+  for (size_t i = 0; i < count; ++i) acc[i] = Op::template apply<S>(acc[i], others[i]);
+}
+
+template <class S, class Op, class A>
+void combine_tree(std::span<const std::byte* const> sources, size_t from, size_t count, A* acc) {
+  if (sources.size() <= kLeaf) return combine_leaf<S, Op>(sources, from, count, acc);
+  alignas(64) A levels[kLevels][kBlock];
+  size_t depth = 0, leaves = 0;
+  const auto merge = [&] {
+    --depth;
+    for (size_t i = 0; i < count; ++i) acc[i] = Op::template apply<S>(levels[depth][i], acc[i]);
+  };
+  for (; sources.size() > kLeaf; sources = sources.subspan(kLeaf)) {
+    combine_leaf<S, Op>(sources.first(kLeaf), from, count, acc);
+    for (int merges = std::countr_zero(++leaves); merges > 0; --merges) merge();
+    std::memcpy(levels[depth++], acc, count * sizeof(A));
+  }
+  combine_leaf<S, Op>(sources, from, count, acc);
+  while (depth > 0) merge();
+}
+
 template <class A>
 void divide(A* acc, size_t parts, size_t count) {
   const A divisor = static_cast<A>(parts);
@@ -172,15 +210,7 @@ void reduce_all(std::span<const std::byte* const> sources, std::span<std::byte* 
   for (size_t begin = 0; begin < count; begin += kBlock) {
     const size_t length = count - begin < kBlock ? count - begin : kBlock;
     const size_t from = begin * sizeof(S);
-    size_t next = 1;
-    if (!kIs16Bit<S> && sources.size() > 1) {
-      if constexpr (!kIs16Bit<S>)
-        combine_two<S, Op, A>(acc, sources[0] + from, sources[1] + from, length);
-      next = 2;
-    } else {
-      load<S>(sources[0] + from, acc, length);
-    }
-    for (; next < sources.size(); ++next) combine<S, Op, A>(acc, sources[next] + from, length);
+    combine_tree<S, Op>(sources, from, length, acc);
     if constexpr (std::is_floating_point_v<A>)
       if (parts != 0) divide(acc, parts, length);
     store<D>(acc, destinations, begin * sizeof(D), length);

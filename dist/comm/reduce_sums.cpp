@@ -1,9 +1,11 @@
-#include <weft/dist/comm/cache_line.hpp>
 #include <weft/dist/comm/reduce_sums.hpp>
 
+#include <bit>
 #include <cstring>
 
 #include <weft/core/cpu/level.hpp>
+#include <weft/dist/comm/cache_line.hpp>
+#include <weft/dist/comm/reduce.hpp>
 
 namespace weft::inline v0::dist::detail {
 
@@ -21,6 +23,45 @@ template <class T, size_t kWidth>
 struct VectorOf {
   typedef T type __attribute__((vector_size(kWidth)));
 };
+
+/// What lies at `at` of up to four sources, added up: see Note [Order of a sum].
+template <class V, size_t kCount>
+inline __attribute__((always_inline)) void add_leaf(std::span<const std::byte* const> sources,
+                                                    size_t at, V (&sums)[kCount]) {
+  V values[kCount];
+  const auto add = [&](V(&to)[kCount], size_t source) {
+    V more[kCount];
+    std::memcpy(more, sources[source] + at, sizeof more);
+    for (size_t i = 0; i < kCount; ++i) to[i] += more[i];
+  };
+  std::memcpy(sums, sources[0] + at, sizeof sums);
+  if (sources.size() > 1) add(sums, 1);
+  if (sources.size() == 3) add(sums, 2);
+  if (sources.size() < 4) return;
+  std::memcpy(values, sources[2] + at, sizeof values);
+  add(values, 3);
+  for (size_t i = 0; i < kCount; ++i) sums[i] += values[i];
+}
+
+template <class V, size_t kCount>
+inline __attribute__((always_inline)) void add_tree(std::span<const std::byte* const> sources,
+                                                    size_t at, V (&sums)[kCount]) {
+  if (sources.size() <= kLeaf) return add_leaf(sources, at, sums);
+  V levels[kLevels][kCount];
+  size_t depth = 0, leaves = 0;
+  const auto merge = [&] {
+    --depth;
+    for (size_t i = 0; i < kCount; ++i) sums[i] = levels[depth][i] + sums[i];
+  };
+  for (; sources.size() > kLeaf; sources = sources.subspan(kLeaf)) {
+    add_leaf(sources.first(kLeaf), at, sums);
+    for (int merges = std::countr_zero(++leaves); merges > 0; --merges) merge();
+    for (size_t i = 0; i < kCount; ++i) levels[depth][i] = sums[i];
+    ++depth;
+  }
+  add_leaf(sources, at, sums);
+  while (depth > 0) merge();
+}
 
 template <class T, size_t kWidth>
 inline __attribute__((always_inline)) void add_loop(std::span<const std::byte* const> sources,
@@ -40,25 +81,16 @@ inline __attribute__((always_inline)) void add_loop(std::span<const std::byte* c
   for (size_t at = 0; at < whole; at += kBlock) {
     ask(at + kAhead);
     V sums[kVectors];
-    std::memcpy(sums, sources[0] + at, kBlock);
-    for (size_t source = 1; source < sources.size(); ++source) {
-      V values[kVectors];
-      std::memcpy(values, sources[source] + at, kBlock);
-      for (size_t i = 0; i < kVectors; ++i) sums[i] += values[i];
-    }
+    add_tree(sources, at, sums);
     if (scales)
       for (size_t i = 0; i < kVectors; ++i) sums[i] *= factor;
     for (std::byte* to : destinations) std::memcpy(to + at, sums, kBlock);
   }
   for (size_t at = whole; at < bytes; at += sizeof(T)) {
-    T sum, value;
-    std::memcpy(&sum, sources[0] + at, sizeof(T));
-    for (size_t source = 1; source < sources.size(); ++source) {
-      std::memcpy(&value, sources[source] + at, sizeof(T));
-      sum += value;
-    }
-    sum *= factor;
-    for (std::byte* to : destinations) std::memcpy(to + at, &sum, sizeof(T));
+    T sum[1];
+    add_tree(sources, at, sum);
+    sum[0] *= factor;
+    for (std::byte* to : destinations) std::memcpy(to + at, sum, sizeof(T));
   }
 }
 

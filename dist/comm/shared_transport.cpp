@@ -2,8 +2,8 @@
 //
 // Note [Three ways to reduce]
 // small (<= 16 KiB)  every rank copies its data into its tile, one phase, every rank reduces its
-//                    data and the others' tiles in rank order. One wait; the result is computed
-//                    everywhere, from the same numbers in the same order. The lines of the next
+//                    data and the others' tiles. One wait; the result is computed everywhere, from
+//                    the same numbers in the same order. The lines of the next
 //                    call's tile are asked for at the end, so that writing them does not wait.
 // staged             the same tile by tile, double-buffered, for two ranks. With more ranks that
 //                    would read size x data; there each rank reduces its slice of the tile for all,

@@ -216,7 +216,7 @@ void SpanningGroup::check_wait(int node, int rank) {
     note_message_wait(rank);
   else if (layout_.local_rank(rank_) == 0)
     look_for_messages();
-  if (control_.elapsed() <= control_.timeout() + kOutlast) return;
+  if (!control_.is_late(kOutlast)) return;
   if (adopt_reason(0.05)) throw_ending();
   control_.end(
       Ending::timeout, rank,

@@ -9,9 +9,10 @@
 // out.
 //
 // Note [One result]
-// A sum is formed over the ranks of each node in their order, then over the nodes in theirs, and
-// each element in one place, from where it is copied (or, in small calls, on every node from the
-// same parts in the same order). So results are equal to the bit on all ranks and from run to run.
+// A sum is formed over the ranks of each node, then over the nodes, both in the order of Note
+// [Order of a sum], and each element in one place, from where it is copied (or, in small calls, on
+// every node from the same parts in the same order). So results are equal to the bit on all ranks
+// and from run to run, and to those of one host where nodes have 1, 2, 4, … ranks each, in order.
 // 16-bit floats travel as f32 partial sums and are rounded once.
 #include <algorithm>
 #include <cstring>

@@ -107,11 +107,12 @@ def three_by_hand(context):
 
 def trained_by_hand(context, per_node):
     path = context.file("by_hand.json")
-    programs = by_hand(context, per_node, context.digits("--json", path))
+    precision = "f32" if len(set(per_node)) == 1 else "f64"
+    programs = by_hand(context, per_node, context.digits("--json", path, precision=precision))
     for program in programs:
         program.finish(120)
     check(all(p.code == 0 for p in programs), "training failed", *programs)
-    return check_same_training(context, path, programs[0], sum(per_node))
+    return check_same_training(context, path, programs[0], sum(per_node), precision=precision)
 
 
 @suite.case("three hosts of two ranks have the losses of six ranks on one")
@@ -119,18 +120,16 @@ def three_by_two(context):
     path = context.file("six.json")
     launchers = Launchers(context, 3)
     notes = []
-    for program, reference in (
-        (context.digits("--json", path), None),
-        # In f32, with a network without kinks; see Context.digits.
-        (context.gpt("--json", path), context.gpt_reference(6)),
+    for name, program, expected in (
+        ("digits", context.digits("--json", path), context.reference(6)["losses"]),
+        ("gpt", context.gpt("--json", path), context.gpt_reference(6)),
     ):
         launchers.start_all(program)
         programs = launchers.finish()
         check(all(p.code == 0 for p in programs), "training failed", *programs)
-        if reference is None:
-            notes.append("digits, f64: " + check_same_training(context, path, programs[0], 6))
-        else:
-            notes.append("gpt, f32: " + check_losses(read_json(path)["losses"], reference))
+        losses = read_json(path)["losses"]
+        check(losses == expected, f"{name}: not equal to the bit")
+        notes.append(f"{name}: {check_losses(losses, expected)}")
     return "; ".join(notes)
 
 

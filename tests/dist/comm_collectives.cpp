@@ -32,30 +32,14 @@ TEST_CASE("all_reduce: every dtype and operation against f64, 1 to 4 ranks, ever
     });
 }
 
-TEST_CASE("all_reduce: equal to the bit on all ranks, added in their order, in shared memory too") {
-  for (const int size : {2, 3, 4})
-    check_on_ranks(size, [size](const Group& group, Problems& problems) {
-      for (const int64_t count : {int64_t{100}, int64_t{70'001}, int64_t{200'000}}) {
-        std::vector<float> expected(static_cast<size_t>(count));
-        std::vector<float> mine;
-        for (int r = 0; r < size; ++r) {
-          std::mt19937 random(static_cast<unsigned>(r));
-          std::normal_distribution<float> normal;
-          std::vector<float> values(static_cast<size_t>(count));
-          for (float& v : values) v = normal(random) * 100;
-          for (size_t i = 0; i < values.size(); ++i)
-            expected[i] = r == 0 ? values[i] : expected[i] + values[i];
-          if (r == group.rank()) mine = values;
-        }
-        const Storage memory = group.allocate_shared(static_cast<size_t>(count) * 4);
-        const Tensor own = from_host(mine.data(), {count}, DType::f32);
-        const Tensor shared = from_blob(memory->data, {count}, DType::f32);
-        std::memcpy(memory->data, mine.data(), mine.size() * 4);
-        group.all_reduce(own);
-        group.all_reduce(shared);
-        problems.expect(own.to_vector<float>() == expected, "own memory");
-        problems.expect(shared.to_vector<float>() == expected, "shared memory");
-      }
+TEST_CASE("reductions: added in pairs, whatever the size of the data and where it lies") {
+  for (const int size : {2, 3, 4, 5, 6})
+    check_on_ranks(size, [](const Group& group, Problems& problems) {
+      check_order(group, problems, {13, 9'001});
+    });
+  for (const int size : {7, 8, 9, 13, 21})
+    check_on_ranks(size, [](const Group& group, Problems& problems) {
+      check_order(group, problems, {13, 1'003});
     });
 }
 

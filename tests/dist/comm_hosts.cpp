@@ -69,6 +69,21 @@ TEST_CASE("hosts: who dies sharing memory goes by its rank in the whole group") 
   }
 }
 
+TEST_CASE("hosts: ranks that do not join a part of the group go by their numbers in the job") {
+  WEFT_NEED_GLOO();
+  RankProcesses ranks("stay out of split", {0, 1, 1, 1}, {"WEFT_COLLECTIVE_TIMEOUT=2"});
+  CHECK_MESSAGE(ranks.wait(1) == 11, ranks.output(1));
+  CHECK_MESSAGE(
+      ranks.output(1).find("of 3 ranks on this host, rank 2 of group 'world' did not join "
+                           "in time") != std::string::npos,
+      ranks.output(1));
+  CHECK_MESSAGE(ranks.wait(3) == 10, ranks.output(3));
+  CHECK_MESSAGE(ranks.output(3).find("PeerLost 1: group 'world/") != std::string::npos,
+                ranks.output(3));
+  CHECK_MESSAGE(ranks.output(3).find("': rank 1 of group 'world' ") != std::string::npos,
+                ranks.output(3));
+}
+
 TEST_CASE("hosts: kill -9 reaches all, with what the launcher says of it") {
   WEFT_NEED_GLOO();
   for (const int victim : {0, 3}) {

@@ -90,6 +90,23 @@ void stay_away(const Group& group) {
   group.all_reduce(full({10}, 1.0));
 }
 
+/// The last rank comes when it gets SIGUSR1.
+void come_when_told(const Group& group) {
+  sigset_t word;
+  sigemptyset(&word);
+  sigaddset(&word, SIGUSR1);
+  pthread_sigmask(SIG_BLOCK, &word, nullptr);
+  group.barrier();
+  if (group.rank() == group.size() - 1) {
+    say("away");
+    int number = 0;
+    sigwait(&word, &number);
+  } else {
+    say("waits");
+  }
+  group.all_reduce(full({10}, 1.0));
+}
+
 void call_differently(const Group& group) {
   const Tensor values = full({2, 3}, 1.0);
   if (group.rank() == 1)
@@ -264,6 +281,27 @@ void fail_to_split(const Group& group) {
   group.split(0);
 }
 
+/// Rank 2 cannot join the new group, for want of descriptors, and goes on; the last rank has more
+/// patience than the others.
+void stay_out_of_split(const Group& group) {
+  group.barrier();
+  if (group.rank() == group.size() - 1) group.set_timeout(60);
+  if (group.rank() != 2) {
+    group.split(0);
+    return;
+  }
+  const rlimit few = {64, 64};
+  check(setrlimit(RLIMIT_NOFILE, &few) == 0, "setrlimit");
+  while (open("/dev/null", O_RDONLY) >= 0) {
+  }
+  try {
+    group.split(0);
+    say("split without a descriptor");
+  } catch (const Error&) {
+    while (true) pause();
+  }
+}
+
 /// The rank that is to share memory dies over it: no file of its may have a byte.
 void die_while_sharing(const Group& group, int rank) {
   group.barrier();
@@ -285,6 +323,7 @@ int run(const std::string& probe) {
     if (probe == "everything") use_everything(group);
     if (probe == "reduce forever") reduce_forever(group);
     if (probe == "stay away") stay_away(group);
+    if (probe == "come when told") come_when_told(group);
     if (probe == "run until stop") run_until_stop(group);
     if (probe == "stop late") stop_late(group);
     if (probe == "be slow") be_slow(group);
@@ -293,6 +332,7 @@ int run(const std::string& probe) {
     if (probe == "fork children") fork_children(group);
     if (probe == "run out of descriptors") run_out_of_descriptors(group);
     if (probe == "fail to split") fail_to_split(group);
+    if (probe == "stay out of split") stay_out_of_split(group);
     if (probe == "rank 0 dies sharing") die_while_sharing(group, 0);
     if (probe == "rank 2 dies sharing") die_while_sharing(group, 2);
     if (probe == "call differently") call_differently(group);

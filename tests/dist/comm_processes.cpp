@@ -11,6 +11,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <thread>
 
 #include <weft/core/base/error.hpp>
 #include <weft/tests/dist/ranks.hpp>
@@ -114,6 +115,23 @@ TEST_CASE("processes: a stopped rank is named when the deadline passes, in one r
   CHECK(printed == 1);
 }
 
+TEST_CASE("processes: time in which the waiting rank was stopped itself is none that it waited") {
+  constexpr auto kStopped = std::chrono::seconds(5);       // beyond the limit
+  constexpr auto kLooks = std::chrono::milliseconds(200);  // enough for several looks around
+  RankProcesses ranks("come when told", 2, {"WEFT_COLLECTIVE_TIMEOUT=4"});
+  REQUIRE(ranks.wait_for_line(1, "away"));
+  REQUIRE(ranks.wait_for_line(0, "waits"));
+  std::this_thread::sleep_for(kLooks);
+  for (const int r : {0, 1}) ranks.kill(r, SIGSTOP);
+  std::this_thread::sleep_for(kStopped);
+  // It wakes before the rank that it waits for.
+  ranks.kill(0, SIGCONT);
+  std::this_thread::sleep_for(kLooks);
+  ranks.kill(1, SIGCONT);
+  ranks.kill(1, SIGUSR1);
+  for (const int r : {0, 1}) CHECK_MESSAGE(ranks.wait(r) == 0, ranks.output(r));
+}
+
 TEST_CASE("processes: a rank that is slow to come is named by its lateness") {
   RankProcesses ranks("be slow", 3);
   for (int r = 0; r < 3; ++r) CHECK(ranks.wait(r) == 0);
@@ -174,8 +192,8 @@ TEST_CASE("processes: ranks that do not join are named") {
     RankProcesses ranks("everything", 1,
                         {"WORLD_SIZE=4", "LOCAL_WORLD_SIZE=4", "WEFT_JOIN_TIMEOUT=1"});
     CHECK(ranks.wait(0) == 11);
-    CHECK_MESSAGE(ranks.output(0).find("TimeoutError: group 'world': ranks 1 to 3 did not join in "
-                                       "time, of 4 ranks; start all of them, or raise "
+    CHECK_MESSAGE(ranks.output(0).find("TimeoutError: group 'world': of 4 ranks, ranks 1 to 3 did "
+                                       "not join in time; start all of them, or raise "
                                        "WEFT_JOIN_TIMEOUT") != std::string::npos,
                   ranks.output(0));
   }
@@ -184,9 +202,10 @@ TEST_CASE("processes: ranks that do not join are named") {
                         {"WORLD_SIZE=2", "GROUP_WORLD_SIZE=2", "WEFT_JOIN_TIMEOUT=1"});
     const int code = ranks.wait(0);
     const std::string text = ranks.output(0);
-    CHECK_MESSAGE((code == 13 || text.find("TimeoutError: group 'world': rank 1 did not join in "
-                                           "time, of 2 ranks") != std::string::npos),
-                  text);  // 13: without gloo
+    CHECK_MESSAGE(
+        (code == 13 || text.find("TimeoutError: group 'world': of 2 ranks, rank 1 did not "
+                                 "join in time; start") != std::string::npos),
+        text);  // 13: without gloo
   }
 }
 

@@ -79,6 +79,16 @@ TEST_CASE("spanning: 16-bit floats are added in f32 and rounded once") {
   });
 }
 
+TEST_CASE("spanning: nodes of 1, 2 and 4 ranks give what one host gives, to the bit") {
+  const std::vector<std::vector<int>> layouts = {
+      {0, 1, 2},          {0, 1, 2, 3, 4},          {0, 0, 1, 1},
+      {0, 0, 1, 1, 2, 2}, {0, 0, 0, 0, 1, 1, 1, 1}, {0, 0, 0, 0, 1, 1, 1}};
+  for (const std::vector<int>& layout : layouts)
+    check_on_nodes(layout, [](const Group& group, Problems& problems) {
+      check_order(group, problems, {13, 9'001});
+    });
+}
+
 TEST_CASE("spanning: NaN on one rank is NaN on all, for sum, min, max and prod") {
   check_on_nodes({0, 0, 1}, [](const Group& group, Problems& problems) {
     for (const ReduceOp op : {ReduceOp::sum, ReduceOp::min, ReduceOp::max, ReduceOp::prod})

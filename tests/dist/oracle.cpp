@@ -1,6 +1,10 @@
 #include <weft/tests/dist/oracle.hpp>
 
 #include <algorithm>
+#include <bit>
+#include <cstring>
+#include <random>
+#include <span>
 
 #include <weft/core/base/error.hpp>
 #include <weft/core/ops.hpp>
@@ -72,6 +76,67 @@ std::string first_difference(const Tensor& got, const Tensor& expected) {
       return "[" + std::to_string(i) + "] = " + std::to_string(a[i]) + " instead of " +
              std::to_string(b[i]);
   return "";
+}
+
+namespace {
+
+Tensor random_values(int rank, DType dtype, int64_t count) {
+  std::mt19937 random(static_cast<unsigned>(rank));
+  std::uniform_real_distribution<double> uniform(0.1, 1.9);
+  return make(dtype, {count},
+              [&](int64_t i) { return i % 3 == 0 ? -uniform(random) : uniform(random); });
+}
+
+/// A: what the dtype is added up in.
+template <class A>
+A in_pairs(ReduceOp op, std::span<const std::vector<A>> values, size_t i) {
+  if (values.size() == 1) return values[0][i];
+  const size_t first = std::bit_ceil(values.size()) / 2;
+  const A a = in_pairs(op, values.first(first), i), b = in_pairs(op, values.subspan(first), i);
+  return op == ReduceOp::prod ? a * b : a + b;
+}
+
+template <class A>
+Tensor expected_in_pairs(ReduceOp op, DType dtype, int size, int64_t count) {
+  std::vector<std::vector<A>> values;
+  for (int r = 0; r < size; ++r) values.push_back(random_values(r, dtype, count).to_vector<A>());
+  std::vector<A> result(static_cast<size_t>(count));
+  for (size_t i = 0; i < result.size(); ++i) {
+    result[i] = in_pairs<A>(op, values, i);
+    if (op == ReduceOp::avg) result[i] /= static_cast<A>(size);
+  }
+  return from_host(result.data(), {count}, sizeof(A) == 8 ? DType::f64 : DType::f32).to(dtype);
+}
+
+}  // namespace
+
+void check_order(const Group& group, Problems& problems, const std::vector<int64_t>& counts) {
+  for (const DType dtype : {DType::f16, DType::bf16, DType::f32, DType::f64})
+    for (const ReduceOp op : {ReduceOp::sum, ReduceOp::avg, ReduceOp::prod})
+      for (const int64_t part : counts) {
+        const int64_t count = part * group.size();
+        const Tensor expected = dtype == DType::f64
+                                    ? expected_in_pairs<double>(op, dtype, group.size(), count)
+                                    : expected_in_pairs<float>(op, dtype, group.size(), count);
+        const Tensor mine = random_values(group.rank(), dtype, count);
+        const Storage memory = group.allocate_shared(static_cast<size_t>(count * size_of(dtype)));
+        Tensor shared = from_blob(memory->data, {count}, dtype);
+        shared.copy_(mine);
+
+        const Tensor scattered = group.reduce_scatter(mine, op);
+        group.all_reduce(mine, op);
+        group.all_reduce(shared, op);
+        const std::string what = std::string(name_of(dtype)) + " op " +
+                                 std::to_string(static_cast<int>(op)) + " of " +
+                                 std::to_string(count) + " on " + std::to_string(group.size());
+        for (const Tensor& got : {mine, shared})
+          if (const auto text = first_difference(got, expected); !text.empty())
+            problems.expect(false, what + ": " + text);
+        const int64_t begin = part * group.rank();
+        if (const auto text = first_difference(scattered, expected.slice(0, begin, begin + part));
+            !text.empty())
+          problems.expect(false, "reduce_scatter " + what + ": " + text);
+      }
 }
 
 void check_all_reduce(const Group& group, Problems& problems, const std::vector<int64_t>& counts,

@@ -21,6 +21,9 @@ std::string first_difference(const Tensor& got, const Tensor& expected);
 /// all_reduce of each count, with each dtype and operation; above `limit` elements only sums.
 void check_all_reduce(const dist::Group& group, Problems& problems,
                       const std::vector<int64_t>& counts, int64_t limit);
+/// Sums and products of random numbers, equal to the bit to those formed in pairs: the largest
+/// power of two of ranks first, then the rest, and each alike.
+void check_order(const dist::Group& group, Problems& problems, const std::vector<int64_t>& counts);
 /// The collectives that move data, and reduce_scatter.
 void check_moves(const dist::Group& group, Problems& problems, const std::vector<int64_t>& counts,
                  const std::vector<DType>& dtypes);

@@ -29,10 +29,22 @@ TEST_CASE("hostfile: it is read from a path") {
   const TempDir folder;
   const std::string path = folder / "hosts";
   std::ofstream(path) << "a\nb slots=2\n";
-  CHECK(read_hostfile(path) == Entries{{"a", 0}, {"b", 2}});
+  Setting setting{.option = &option_named("hostfile"),
+                  .value = path,
+                  .layer = Layer::flag,
+                  .spelling = "--hostfile"};
+  const auto hosts = read_hostfile(setting);
+  CHECK(hosts == Entries{{"a", 0}, {"b", 2}});
+  CHECK(hosts[1].place == path + ":2:1");
+  setting.value += "x";
+  const auto plain = [&](const std::string& text) { return replaced(text, path, "DIR/hosts"); };
   check_error<LaunchError>(
-      "hostfile_missing", [&] { read_hostfile(path + "x"); },
-      [&](const std::string& text) { return replaced(text, path, "DIR/hosts"); });
+      "hostfile_missing", [&] { read_hostfile(setting); }, plain);
+  setting.layer = Layer::config;
+  setting.spelling = "hostfile";
+  setting.place = "file.yaml:3:11";
+  check_error<ConfigError>(
+      "hostfile_missing_config", [&] { read_hostfile(setting); }, plain);
 }
 
 TEST_CASE("hostfile: what is malformed is named with line and column, exit code 2") {

@@ -14,6 +14,7 @@
 #include <weft/launcher/messages.hpp>
 #include <weft/tests/launcher/launched.hpp>
 #include <weft/tests/support/errors.hpp>
+#include <weft/tests/support/skip.hpp>
 #include <weft/tests/support/temp_dir.hpp>
 
 using namespace weft::test;
@@ -75,6 +76,11 @@ LaunchOptions with_hosts(int ranks, std::optional<int> total = {}) {
       setting.value = std::to_string(*total);
       setting.layer = Layer::flag;
       setting.origin = setting.spelling = "--num_processes";
+    }
+    if (name_of(option) == "hostfile") {
+      setting.value = options.hostfile;
+      setting.layer = Layer::flag;
+      setting.origin = setting.spelling = "--hostfile";
     }
     options.settings.push_back(setting);
   }
@@ -224,6 +230,51 @@ TEST_CASE("hosts: restarts over ssh, with one summary") {
   CHECK(count_of(result.err, "launcher: starting again") == 1);
 }
 
+TEST_CASE("hosts: output that cannot be kept, here or in a host's files, is no success") {
+  const Cluster cluster(kTwoHosts);
+  const std::string here = "\"$0\" --hostfile '" + cluster.hostfile + "' ";
+  const auto full =
+      run_process({"sh", "-c", "exec " + here + "\"$1\" out=words >/dev/full", kLauncher, kProbe});
+  CHECK(full.exit_code == 1);
+  check_text("hosts_output_lost", full.err);
+  const auto failed = run_process(
+      {"sh", "-c", "exec " + here + "\"$1\" out=words exit=7 >/dev/full", kLauncher, kProbe});
+  CHECK(failed.exit_code == 7);
+
+  const std::string logs = cluster.folder / "logs";
+  const auto files = run_process({"unshare", "-rm", "sh", "-c",
+                                  "mkdir '" + logs + "' && mount -t tmpfs -o size=64k none '" +
+                                      logs + "' && exec " + here + "--log_dir '" + logs +
+                                      "' \"$1\" only=2 long=200000 out=after",
+                                  kLauncher, kProbe});
+  if (files.err.find("unshare") != std::string::npos)
+    WEFT_SKIP("no mount namespaces: " + files.err);
+  CAPTURE(files.err);
+  CHECK(files.exit_code == 1);
+  CHECK(count_of(files.out, "[2] after\n") == 1);
+  CHECK(count_of(files.err, "stdout.log: No space left on device; the file is not complete") == 1);
+  CHECK(count_of(plain(files.err), "launcher: output of the ranks on HOST is lost, see there\n") ==
+        1);
+}
+
+TEST_CASE("hosts: num_processes is dealt out among the hosts that take part in an attempt") {
+  const Cluster cluster("127.0.0.2\n127.0.0.3\nunreachable\n");
+  Launched launched(cluster.arguments({"--nnodes", "1:3", "--num_processes", "5", "--rdzv_endpoint",
+                                       "127.0.0.2", "--join_timeout", "60", kProbe,
+                                       "env=LOCAL_WORLD_SIZE", "pid", "forever"}));
+  launched.wait_for("pid ", 5);
+  CHECK(count_of(launched.out(), "LOCAL_WORLD_SIZE=3\n") == 3);
+  CHECK(count_of(launched.out(), "LOCAL_WORLD_SIZE=2\n") == 2);
+  launched.signal(SIGINT);
+  CHECK(launched.finish().exit_code == 130);
+  const Cluster slots("127.0.0.2 slots=2\n127.0.0.3 slots=1\n");
+  const auto result =
+      launch(slots.arguments({"--num_processes", "3", kProbe, "env=LOCAL_WORLD_SIZE"}));
+  CHECK(result.exit_code == 0);
+  CHECK(count_of(result.out, "LOCAL_WORLD_SIZE=2\n") == 2);
+  CHECK(count_of(result.out, "LOCAL_WORLD_SIZE=1\n") == 1);
+}
+
 TEST_CASE("hosts: numbers of ranks") {
   CHECK(ranks_of_hosts({{"a", 4}, {"b", 0}}, with_hosts(2)) == std::vector<int>{4, 2});
   CHECK(ranks_of_hosts({{"a", 0}, {"b", 0}}, with_hosts(1, 5)) == std::vector<int>{3, 2});
@@ -241,6 +292,29 @@ TEST_CASE("hosts: numbers of ranks") {
   const auto nodes = launch(cluster.arguments({"--nnodes", "3", kProbe}));
   CHECK(nodes.exit_code == 2);
   check_text("hosts_nnodes", replaced(nodes.err, cluster.hostfile, "FILE"));
+}
+
+TEST_CASE("hosts: numbers of a configuration file that fit nothing are named by file and line") {
+  const Cluster cluster(kTwoHosts);
+  const std::string config = cluster.folder / "config.yaml";
+  const auto fails = [&](const std::string& name, const std::string& yaml,
+                         std::vector<std::string> arguments) {
+    std::ofstream(config) << yaml;
+    arguments.insert(arguments.begin(), {"--config_file", config, "--ssh", cluster.ssh});
+    arguments.push_back(kProbe);
+    const auto result = launch(arguments);
+    CHECK(result.exit_code == 2);
+    check_text(name,
+               replaced(replaced(result.err, cluster.hostfile, "HOSTFILE"), config, "CONFIG"));
+  };
+  const std::string file = "hostfile: " + cluster.hostfile + "\n";
+  fails("hosts_config_nnodes", "num_machines: 3\n", {"--hostfile", cluster.hostfile});
+  fails("hosts_config_total", "num_processes: 5\n" + file, {});
+  fails("hosts_config_slots", file, {"-n", "4"});
+  fails("hosts_config_both", file, {"--nnodes", "3"});
+  std::ofstream(cluster.hostfile) << "127.0.0.2\n127.0.0.3\n";
+  fails("hosts_config_few", "num_processes: 1\n", {"--hostfile", cluster.hostfile});
+  fails("hosts_config_missing", "hostfile: /no/such/file\n", {});
 }
 
 TEST_CASE("hosts: orders and messages survive the way, and nothing else is taken for them") {

@@ -163,6 +163,22 @@ TEST_CASE("membership: success waits for all") {
   CHECK(end.lines.empty());
 }
 
+TEST_CASE("membership: output that was lost on a host, in whatever attempt, is no success") {
+  Membership job = running(options(2, 2, 1));
+  only(job.failed("1", 0, {.text = "rank 1 exited with 7", .code = 7}, false, at(5)), Kind::stop);
+  CHECK(job.done("0", 0, at(6), true).empty());
+  only(job.done("1", 0, at(6)), Kind::start);
+  CHECK(job.done("0", 1, at(7), true).empty());
+  const Action end = only(job.done("1", 1, at(8), true), Kind::finish);
+  CHECK(end.cause.code == 1);
+  CHECK(end.cause.text == "output of the ranks on host-0, host-1 is lost, see there");
+  Membership failing = running();
+  only(failing.failed("1", 0, {.text = "rank 1 exited with 7", .code = 7}, false, at(5)),
+       Kind::stop);
+  CHECK(failing.done("0", 0, at(6), true).empty());
+  CHECK(only(failing.done("1", 0, at(6)), Kind::finish).cause.code == 7);
+}
+
 TEST_CASE("membership: the first failure is the job's, for all") {
   Membership job = running();
   const Action stop =

@@ -39,6 +39,14 @@ class Meeting {
                                       joined({variables_.back()}, variables));
   }
 
+  /// The same by a shell, with `where` for its standard output, to its end.
+  ProcessResult launch_into(const std::string& where, const Arguments& arguments) {
+    Arguments words = {
+        "sh", "-c", "exec \"$0\" \"$@\" >" + where, kLauncher, "--rdzv_endpoint", endpoint()};
+    return run_process(joined(words, arguments),
+                       {.env = {"WEFT_TOKEN_FILE=" + (folder_ / "token").string()}});
+  }
+
   std::string endpoint() const { return "127.0.0.2:" + std::to_string(port_); }
 
  private:
@@ -266,6 +274,20 @@ TEST_CASE("nodes: what is missing is named, exit code 2") {
   const auto without_token = launch({"--nnodes", "2", "--rdzv_endpoint", "127.0.0.2", kProbe});
   CHECK(without_token.exit_code == 2);
   check_text("nodes_no_token", without_token.err);
+}
+
+TEST_CASE("nodes: output that one host cannot keep is no success on any") {
+  Meeting meeting;
+  const Arguments program = {"-n", "2", kProbe, "out=words"};
+  auto a = meeting.launch(joined({"--nnodes", "2", "--node_rank", "0"}, program));
+  const auto second =
+      meeting.launch_into("/dev/full", joined({"--nnodes", "2", "--node_rank", "1"}, program));
+  const auto first = a->finish();
+  CHECK(first.exit_code == 1);
+  CHECK(second.exit_code == 1);
+  CHECK(count_of(first.out, "words") == 2);
+  check_text("nodes_output_lost_there", plain(first.err));
+  check_text("nodes_output_lost_here", plain(second.err));
 }
 
 TEST_CASE("nodes: the ranks end where the endpoint has no port, found by the job's name") {

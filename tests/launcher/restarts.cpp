@@ -66,6 +66,48 @@ TEST_CASE("restarts: a program that cannot be started is not started again") {
   CHECK(count_of(result.err, "starting all ranks again") == 0);
 }
 
+TEST_CASE("restarts: the summary stands at the end of a later attempt, however that one ends") {
+  const auto ends = [](const ProcessResult& result, int code, const std::string& how) {
+    CAPTURE(how);
+    CAPTURE(result.err);
+    CHECK(result.exit_code == code);
+    const auto lines = plain_lines(result);
+    CHECK(count_of(result.err, "launcher: attempt ") == 2);
+    CHECK(contains(lines, "launcher: attempt N: rank N (pid N) exited with N after N.N s"));
+    bool found = false;
+    for (const std::string& line : lines)
+      found = found || line.starts_with("launcher: attempt N: " + how);
+    CHECK(found);
+  };
+  const TempDir folder;
+  const std::string script = folder / "script";
+  const auto write = [&](const std::string& text) {
+    std::ofstream(script + ".new") << "#!/bin/sh\n" << text << "exit 7\n";
+    ::chmod((script + ".new").c_str(), 0755);
+    ::rename((script + ".new").c_str(), script.c_str());
+  };
+  write("rm -f '" + script + "'\n");
+  ends(launch({"--max_restarts", "3", script}), 127, "");
+  write("chmod -x '" + script + "'\n");
+  ends(launch({"--max_restarts", "3", script}), 126, "");
+  ends(launch({"--max_restarts", "3", kProbe, "attempt=0", "exit=7", "all"}), 0, "ended after ");
+  ends(launch({"--max_restarts", "3", "--time_limit", "3", kProbe, "attempt=0", "exit=7", "all",
+               "forever"}),
+       124, "time limit of ");
+  // What is in the way of the second attempt's files comes with the first one.
+  const std::string logs = folder / "logs";
+  write("touch \"$(echo '" + logs + "'/*)/attempt_1\"\n");
+  const auto blocked = launch({"--max_restarts", "3", "--log_dir", logs, script});
+  CHECK(blocked.exit_code == 2);
+  CHECK(count_of(blocked.err, "launcher: attempt 0: rank 0 ") == 1);
+
+  Launched launched(
+      {"--max_restarts", "3", kProbe, "attempt=0", "exit=7", "all", "out=up", "forever"});
+  launched.wait_for("up");
+  launched.signal(SIGINT);
+  ends(launched.finish(), 130, "SIGINT after ");
+}
+
 TEST_CASE("restarts: neither Ctrl-C nor the time limit starts anything again") {
   Launched launched({"-n", "2", "--max_restarts", "5", kProbe, "out=up", "forever"});
   launched.wait_for("up", 2);

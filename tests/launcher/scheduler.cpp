@@ -9,6 +9,7 @@
 
 #include <weft/tests/launcher/launched.hpp>
 #include <weft/tests/support/errors.hpp>
+#include <weft/tests/support/skip.hpp>
 #include <weft/tests/support/temp_dir.hpp>
 
 using namespace weft::test;
@@ -106,6 +107,20 @@ TEST_CASE("scheduler: what contradicts it, or makes no sense under it, is named"
   fails("scheduler_no_token", {}, step(0));
 }
 
+TEST_CASE("scheduler: what a configuration file says against it is named by file and line") {
+  const TempDir folder;
+  const std::string config = folder / "config.yaml";
+  const auto fails = [&](const std::string& name, const std::string& yaml, const Words& variables) {
+    std::ofstream(config) << yaml;
+    const auto result = launch({"--config_file", config, kProbe}, variables);
+    CHECK(result.exit_code == 2);
+    check_text(name, replaced(result.err, config, "CONFIG"));
+  };
+  fails("scheduler_config_nnodes", "num_machines: 3\n", step(0));
+  fails("scheduler_config_rank", "num_machines: 2\nmachine_rank: 0\n", step(1));
+  fails("scheduler_config_allocation", "num_machines: 3\n", {"SLURM_JOB_ID=77", "SLURM_NNODES=2"});
+}
+
 TEST_CASE("scheduler: alone in a step, or told to stay here, a launcher starts its ranks itself") {
   const auto one = launch({"-n", "2", kProbe, "env=WORLD_SIZE"},
                           {"SLURM_JOB_ID=77", "SLURM_STEP_ID=0", "SLURM_PROCID=0", "SLURM_NTASKS=1",
@@ -116,6 +131,26 @@ TEST_CASE("scheduler: alone in a step, or told to stay here, a launcher starts i
                            {"SLURM_JOB_ID=77", "SLURM_JOB_NUM_NODES=2"});
   CHECK(here.exit_code == 0);
   CHECK(count_of(here.out, "WORLD_SIZE=2") == 2);
+}
+
+TEST_CASE(
+    "scheduler: in an allocation without /proc, a launcher that needs no srun starts its ranks") {
+  // The ranks are a shell's: the loader finds libweft through /proc.
+  const auto run = [](const std::string& options) {
+    return run_process({"unshare", "-rm", "sh", "-c",
+                        "mount -t tmpfs none /proc && SLURM_JOB_ID=77 SLURM_JOB_NUM_NODES=2 exec "
+                        "\"$0\" " +
+                            options + " -n 2 sh -c 'echo ran $WORLD_SIZE'",
+                        kLauncher});
+  };
+  const auto alone = run("--standalone");
+  if (alone.err.find("unshare") != std::string::npos)
+    WEFT_SKIP("no mount namespaces: " + alone.err);
+  CHECK_MESSAGE(alone.exit_code == 0, alone.err);
+  CHECK(count_of(alone.out, "ran 2\n") == 2);
+  const auto srun = run("");
+  CHECK(srun.exit_code == 2);
+  check_text("scheduler_no_proc", srun.err);
 }
 
 TEST_CASE("scheduler: in an allocation srun starts a launcher on each host") {
