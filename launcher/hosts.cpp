@@ -73,7 +73,7 @@ class Hosts {
   explicit Hosts(const LaunchOptions& options)
       : options_(options),
         setup_(prepare_launch(options)),
-        hosts_(read_hostfile(options.setting("hostfile"))),
+        hosts_(hosts_of(options)),
         ranks_(ranks_of_hosts(hosts_, options)),
         dealt_(deals_ranks(hosts_, options)),
         out_(1),
