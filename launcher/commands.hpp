@@ -33,8 +33,8 @@ std::string find_command(const std::string& name, const std::vector<std::string>
 /// The names of all commands there are, launch and help included, sorted.
 std::vector<std::string> all_commands(const std::vector<std::string>& folders);
 
-/// The candidate that a slip of the finger has most likely turned into `text`; empty where none
-/// begins with the same letter.
+/// The candidate that `text` is the beginning of, else the one that a slip of the finger has most
+/// likely turned into it; empty where none begins with the same letter.
 std::string likely_meant(const std::string& text, const std::vector<std::string>& candidates);
 
 /// "no command ..." with the one that is likely meant, and how to launch a program of that name.

@@ -51,7 +51,7 @@ Node& insert(Node& map, const std::string& key) {
   if (std::is_sorted(map.entries.begin(), map.entries.end(), less))
     where = std::find_if(map.entries.begin(), map.entries.end(),
                          [&](const Entry& entry) { return entry.key > key; });
-  return map.entries.insert(where, Entry{key, {}, {}})->value;
+  return map.entries.insert(where, Entry{key, {.line = 0, .column = 0}, {}})->value;
 }
 
 bool is_number(std::string_view text) {
@@ -127,21 +127,30 @@ std::string yaml_text(const Node& map, const std::string& margin) {
   return text;
 }
 
-/// Other spellings of the key's option, such as one without its prefix, or in another section.
+/// Other spellings of the key's option, such as one without its prefix, or in another section, are
+/// removed; the first in its own section gets its name instead, and so keeps its place.
 void remove_others(Node& document, const ConfigKey& key) {
   const auto other = [&](const std::string& section, const Entry& entry) {
+    if (section.empty() && entry.key == "fp16" && key.option == &option_named("mixed_precision"))
+      return true;
     const auto found = find_key(section, entry.key);
     return found && found->option == key.option && key.option != nullptr &&
            (section != key.section || entry.key != key.name);
   };
+  const auto tidy = [&](const std::string& section, Node& map) {
+    if (section == key.section && child(map, key.name) == nullptr)
+      for (Entry& entry : map.entries)
+        if (!(section.empty() && is_section(entry.key)) && other(section, entry)) {
+          entry.key = key.name;
+          break;
+        }
+    std::erase_if(map.entries, [&](const Entry& entry) {
+      return !(section.empty() && is_section(entry.key)) && other(section, entry);
+    });
+  };
   for (Entry& section : document.entries)
-    if (is_section(section.key))
-      std::erase_if(section.value.entries,
-                    [&](const Entry& entry) { return other(section.key, entry); });
-  std::erase_if(document.entries, [&](const Entry& entry) {
-    const bool legacy = entry.key == "fp16" && key.option == &option_named("mixed_precision");
-    return legacy || (!is_section(entry.key) && other("", entry));
-  });
+    if (is_section(section.key)) tidy(section.key, section.value);
+  tidy("", document);
 }
 
 [[noreturn]] void cannot_write(const std::string& path, const std::string& why) {
@@ -265,10 +274,10 @@ std::vector<std::string> modernise(Node& document) {
   std::vector<std::string> changes;
   if (const Node* legacy = child(document, "fp16")) {
     const bool on = truth_of(legacy->text).value_or(false);
-    std::erase_if(document.entries, [](const Entry& entry) { return entry.key == "fp16"; });
     if (child(document, "mixed_precision") == nullptr)
-      insert(document, "mixed_precision") =
-          scalar_node(&option_named("mixed_precision"), on ? "fp16" : "no");
+      set_value(document, {.name = "mixed_precision", .option = &option_named("mixed_precision")},
+                on ? "fp16" : "no");
+    std::erase_if(document.entries, [](const Entry& entry) { return entry.key == "fp16"; });
     changes.push_back("fp16 -> mixed_precision");
   }
   for (Entry& section : document.entries) {

@@ -24,11 +24,9 @@
 #include <weft/launcher/coordinator.hpp>
 #include <weft/launcher/ending.hpp>
 #include <weft/launcher/error.hpp>
+#include <weft/launcher/host_plan.hpp>
 #include <weft/launcher/launch.hpp>
-#include <weft/launcher/program.hpp>
-#include <weft/launcher/refusal.hpp>
 #include <weft/launcher/relay.hpp>
-#include <weft/launcher/scheduler.hpp>
 
 namespace weft::inline v0::launcher {
 
@@ -39,7 +37,6 @@ using dist::detail::poll_timeout;
 
 constexpr size_t kReadAtOnce = 256 * 1024;  // bytes of one stream
 constexpr double kLeave = 5;                // seconds to end once the job is over
-constexpr const char* kSsh = "ssh -o BatchMode=yes";
 
 /// The launcher of one host, or the ssh that leads to it.
 struct Remote {
@@ -57,32 +54,16 @@ std::pair<Fd, Fd> make_pipe() {
   return {Fd(ends[0]), Fd(ends[1])};
 }
 
-/// "name" of "user@name".
-std::string bare(const std::string& host) { return host.substr(host.rfind('@') + 1); }
-
-bool is_here(const std::string& host) {
-  try {
-    return dist::detail::is_this_host(bare(host));
-  } catch (const CommError&) {
-    return false;  // ssh may know the name from its own configuration
-  }
-}
-
 class Hosts {
  public:
   explicit Hosts(const LaunchOptions& options)
       : options_(options),
         setup_(prepare_launch(options)),
-        hosts_(hosts_of(options)),
-        ranks_(ranks_of_hosts(hosts_, options)),
-        dealt_(deals_ranks(hosts_, options)),
+        plan_(plan_hosts(options)),
+        dealt_(deals_ranks(plan_.hosts, options)),
         out_(1),
         err_(2),
         one_output_(same_file(1, 2)) {
-    const auto count = static_cast<int>(hosts_.size());
-    if (options.given("nnodes") && options.nnodes_max != count)
-      refuse_setting(options.setting("nnodes"), " contradicts {}, which has {} hosts",
-                     shown(options.setting("hostfile")), count);
     const sigset_t handled = Job::handled_signals();
     signals_ = Fd(::signalfd(-1, &handled, SFD_CLOEXEC | SFD_NONBLOCK));
     auto [wake, waker] = make_pipe();
@@ -94,7 +75,7 @@ class Hosts {
 
   int run() {
     coordinate();
-    for (size_t i = 0; i < hosts_.size(); ++i) start(i);
+    for (size_t i = 0; i < plan_.hosts.size(); ++i) start(i);
     while (running_ > 0) step();
     for (Remote& remote : remotes_) drain(remote);
     for (const std::string& line : coordinator_->reports()) say(line);
@@ -105,32 +86,15 @@ class Hosts {
   }
 
  private:
-  /// The name under which the other hosts are to find this one.
-  std::string meeting_host() const {
-    if (options_.rdzv_endpoint && !options_.rdzv_endpoint->host.empty())
-      return options_.rdzv_endpoint->host;
-    for (const HostEntry& entry : hosts_)
-      if (is_here(entry.host)) return bare(entry.host);
-    return dist::detail::host_name();
-  }
-
   void coordinate() {
-    const std::string host = meeting_host();
-    const std::string address = dist::detail::address_to_serve(host);
-    const bool asked = options_.rdzv_endpoint && !options_.rdzv_endpoint->host.empty();
-    for (const HostEntry& entry : hosts_)
-      if (!asked && dist::detail::is_loopback(address) && !is_here(entry.host))
-        throw LaunchError(kExitUsage,
-                          fmt::format("{} is {} here, which {} cannot reach; give this host's "
-                                      "address with --rdzv_endpoint",
-                                      host, address, entry.host));
+    const std::string address = meeting_address(options_, plan_, meeting_host(options_, plan_));
     secret_ = env::get("WEFT_TOKEN") || env::get("WEFT_TOKEN_FILE")
                   ? dist::detail::token_from_environment()
                   : random_token();
     job_id_ = options_.rdzv_id.empty() ? random_id() : options_.rdzv_id;
     CoordinatorOptions options;
     const bool elastic = options_.nnodes_min < options_.nnodes_max;
-    options.membership.max_nodes = static_cast<int>(hosts_.size());
+    options.membership.max_nodes = static_cast<int>(plan_.hosts.size());
     options.membership.min_nodes = elastic ? options_.nnodes_min : options.membership.max_nodes;
     options.membership.total_ranks = dealt_ ? *options_.total_ranks : 0;
     options.membership.max_restarts = options_.max_restarts;
@@ -153,25 +117,10 @@ class Hosts {
     endpoint_ = dist::detail::endpoint_name(address, coordinator_->port());
   }
 
-  /// What is executed to get to a host.
-  std::vector<std::string> way_to(const std::string& host) const {
-    const std::string self = own_command().front();
-    const std::string given = options_.setting("ssh").value;
-    // A command of the user's is used for every host, this one included.
-    if (given.empty() && is_here(host)) return {self, "remote"};
-    std::vector<std::string> words;
-    for (const std::string& word : split(given.empty() ? kSsh : given, ' '))
-      if (!word.empty()) words.push_back(word);
-    words[0] = find_program(words[0]);
-    words.push_back(host);
-    words.push_back(fmt::format("exec {} remote", shell_quoted(self)));
-    return words;
-  }
-
   void start(size_t index) {
     Remote& remote = remotes_.emplace_back();
-    remote.host = hosts_[index].host;
-    const std::vector<std::string> words = way_to(remote.host);
+    remote.host = plan_.hosts[index].host;
+    const std::vector<std::string> words = way_to(options_, remote.host);
     std::vector<char*> argv;
     for (const std::string& word : words) argv.push_back(const_cast<char*>(word.c_str()));
     argv.push_back(nullptr);
@@ -202,8 +151,8 @@ class Hosts {
     remote.input = std::move(input);
     const auto node = static_cast<int>(index);
     const Orders orders{secret_, std::filesystem::current_path(),
-                        node_arguments(options_, static_cast<int>(hosts_.size()), node,
-                                       dealt_ ? 0 : ranks_[index], endpoint_, job_id_)};
+                        node_arguments(options_, static_cast<int>(plan_.hosts.size()), node,
+                                       dealt_ ? 0 : plan_.ranks[index], endpoint_, job_id_)};
     const std::string bytes = pack_orders(orders);
     for (size_t done = 0; done < bytes.size();) {
       const ssize_t sent = ::write(remote.input.get(), bytes.data() + done, bytes.size() - done);
@@ -365,8 +314,7 @@ class Hosts {
 
   const LaunchOptions& options_;
   LaunchSetup setup_;
-  std::vector<HostEntry> hosts_;
-  std::vector<int> ranks_;
+  HostPlan plan_;
   bool dealt_;  // anew for each attempt, among the hosts in it
   Sink out_, err_;
   bool one_output_;

@@ -30,14 +30,31 @@ int print(const std::string& text) {
   return 0;
 }
 
+int run_for_real(const LaunchOptions& options) {
+  refuse_unsupported(options);
+  return launch(options);
+}
+
+/// Ends as the start would, the values being shown where they can be.
+int run_dry(const LaunchOptions& options) {
+  std::string text;
+  try {
+    text = dry_run_text(options);
+  } catch (const std::exception&) {
+    refuse_unsupported(options);  // which would come first
+    throw;
+  }
+  print(text);
+  refuse_unsupported(options);
+  return 0;
+}
+
 int run_launch(const std::vector<std::string>& arguments) {
   const CommandLine line = parse_command_line(arguments);
   if (line.help) return print(launch_help());
   if (line.version) return print("weft launcher " WEFT_VERSION "\n");
   const LaunchOptions options = resolve_all(line);
-  if (options.dry_run) print(dry_run_text(options));
-  refuse_unsupported(options);
-  const int code = options.dry_run ? 0 : launch(options);
+  const int code = options.dry_run ? run_dry(options) : run_for_real(options);
   // At the end: in front, they could be taken for the first failure.
   if (!options.quiet)
     for (const std::string& warning : options.warnings)

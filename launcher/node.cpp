@@ -22,6 +22,7 @@
 #include <weft/launcher/error.hpp>
 #include <weft/launcher/launch.hpp>
 #include <weft/launcher/node_link.hpp>
+#include <weft/launcher/option_values.hpp>
 #include <weft/launcher/refusal.hpp>
 
 namespace weft::inline v0::launcher {
@@ -41,19 +42,27 @@ constexpr const char* kToLauncher = " to the launcher";
 
 void say(const std::string& line) { std::fprintf(stderr, "%s\n", line.c_str()); }
 
+}  // namespace
+
 Endpoint find_endpoint(const LaunchOptions& options) {
-  Endpoint endpoint = options.rdzv_endpoint.value_or(Endpoint{});
-  if (endpoint.host.empty()) endpoint.host = env::get("MASTER_ADDR").value_or("");
-  if (endpoint.port == 0)
-    endpoint.port = static_cast<int>(env::get_int("MASTER_PORT", 1, 65535).value_or(0));
+  const Endpoint endpoint = options.rdzv_endpoint.value_or(Endpoint{});
   if (endpoint.host.empty())
-    throw LaunchError(kExitUsage,
-                      fmt::format("--nnodes {}: where do the hosts meet? Give all of them the same "
-                                  "--rdzv_endpoint HOST:PORT, an address of the first one, or use "
-                                  "--hostfile FILE",
-                                  options.setting("nnodes").value));
+    refuse_setting(
+        options.setting("nnodes"),
+        ": where do the hosts meet? Give all of them the same --rdzv_endpoint HOST:PORT, "
+        "an address of the first one, or use --hostfile FILE");
+  const Setting& port = options.setting("main_process_port");
+  if (port.layer == Layer::environment && !options.given("rdzv_endpoint")) check_value(port);
   return endpoint;
 }
+
+void check_shares(const LaunchOptions& options) {
+  if (options.total_ranks && *options.total_ranks < options.nnodes_max)
+    refuse_setting(options.setting("num_processes"),
+                   ": fewer ranks than {} hosts; give at least one for each", options.nnodes_max);
+}
+
+namespace {
 
 class Node {
  public:
@@ -74,9 +83,7 @@ class Node {
               .node_rank = options.node_rank,
               .ranks = options.ranks,
               .total = options.total_ranks.value_or(0)};
-    if (options.total_ranks && *options.total_ranks < options.nnodes_max)
-      refuse_setting(options.setting("num_processes"),
-                     ": fewer ranks than {} hosts; give at least one for each", options.nnodes_max);
+    check_shares(options);
     if (options.controlled) take_control_line();
     if (options.time_limit) deadline_ = deadline_after(*options.time_limit);
   }

@@ -62,6 +62,24 @@ std::optional<Setting> from_environment(const Option& option) {
   return std::nullopt;
 }
 
+/// Note [MASTER_ADDR and MASTER_PORT]
+/// Scripts export them, and every rank has those of its own job, so that a launcher may find them
+/// where nobody has thought of it. They say where hosts meet when nothing else does, and no more:
+/// they contradict nothing, a job on one host does not care what they are, and one that starts its
+/// own launchers, by ssh or srun, is not taken for one whose launchers were started by hand.
+bool is_master(const Setting& setting) {
+  return setting.layer == Layer::environment && setting.spelling.starts_with("MASTER_");
+}
+
+bool readable(const Setting& setting) {
+  try {
+    check_value(setting);
+    return true;
+  } catch (const LaunchError&) {
+    return false;
+  }
+}
+
 /// Fills LaunchOptions from the settings, group by group.
 class Resolver {
  public:
@@ -143,12 +161,15 @@ class Resolver {
     if (given("rdzv_endpoint")) endpoint = read_endpoint(whole);
     const auto decides = [&](const Setting& part, bool differs) {
       if (part.layer == Layer::initial || part.layer < whole.layer) return false;
+      if (part.layer == whole.layer && is_master(part)) return false;
       if (part.layer == whole.layer && differs)
         refuse(part, " contradicts {}: give one of them", shown(whole));
       return true;
     };
     if (decides(host, host.value != endpoint.host)) endpoint.host = host.value;
-    if (given("main_process_port")) {
+    const bool junk =
+        is_master(port) && !readable(port);  // where it matters, find_endpoint says so
+    if (given("main_process_port") && !junk) {
       const int number = static_cast<int>(read_integer(port));
       if (decides(port, endpoint.port != 0 && number != endpoint.port)) endpoint.port = number;
     }
@@ -304,6 +325,24 @@ Setting settle(const Option& option, const CommandLine& line, const std::vector<
   return setting;
 }
 
+/// Where hosts meet, as it would be said without MASTER_ADDR and MASTER_PORT: whether it is said at
+/// all, and, for jobs that take no notice of them, what.
+void settle_without_master(LaunchOptions& options, const CommandLine& line,
+                           const std::vector<Setting>& file) {
+  const bool unasked = !options.setting("hostfile").value.empty() ||
+                       truth_of(options.setting("standalone").value).value_or(false);
+  for (Setting& setting : options.settings) {
+    const std::string name = name_of(*setting.option);
+    if (name != "rdzv_endpoint" && name != "main_process_ip" && name != "main_process_port")
+      continue;
+    // They are the last of the variables, so that the rest is the file.
+    Setting other =
+        is_master(setting) ? settle(*setting.option, line, file, Sources::file_alone) : setting;
+    options.endpoint_given = options.endpoint_given || other.layer != Layer::initial;
+    if (unasked) setting = std::move(other);
+  }
+}
+
 }  // namespace
 
 int StreamMask::of(int local_rank) const {
@@ -331,10 +370,11 @@ int share_of(int total, int nodes, int node) {
 LaunchOptions resolve(const CommandLine& line, const std::vector<Setting>& file, bool needs_command,
                       Sources sources) {
   LaunchOptions options;
-  for (const Option& option : option_table()) {
+  for (const Option& option : option_table())
     options.settings.push_back(settle(option, line, file, sources));
-    if (options.settings.back().layer != Layer::initial) check_value(options.settings.back());
-  }
+  settle_without_master(options, line, file);
+  for (const Setting& setting : options.settings)
+    if (setting.layer != Layer::initial && !is_master(setting)) check_value(setting);
   Resolver(options).run();
   pass_on(options, line, file);
   if (line.command.empty() && needs_command)

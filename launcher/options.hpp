@@ -73,6 +73,9 @@ struct LaunchOptions {
   int nnodes_min = 1, nnodes_max = 1;
   std::optional<int> node_rank = {};
   std::optional<Endpoint> rdzv_endpoint = {};
+  /// Whether more than MASTER_ADDR and MASTER_PORT says so: those may stand there for other
+  /// reasons.
+  bool endpoint_given = false;
   std::string rdzv_id = {};  ///< empty: a random one
   std::string rdzv_backend = "static";
   bool standalone = false;

@@ -116,7 +116,7 @@ LaunchOptions under_scheduler(LaunchOptions options) {
 
 std::optional<std::vector<std::string>> srun_command(const LaunchOptions& options) {
   if (!env::get("SLURM_JOB_ID") || options.standalone || !options.hostfile.empty() ||
-      options.node_rank || options.rdzv_endpoint || options.controlled ||
+      options.node_rank || options.endpoint_given || options.controlled ||
       dist::detail::mpi_place() || dist::detail::slurm_place())
     return std::nullopt;
   const char* variable = first_set({"SLURM_JOB_NUM_NODES", "SLURM_NNODES"});

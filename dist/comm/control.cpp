@@ -6,14 +6,15 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstdio>
 #include <cstring>
 #include <limits>
 #include <type_traits>
 #include <utility>
 
 #include <weft/core/base/check.hpp>
-#include <weft/core/base/env.hpp>
 #include <weft/dist/comm/cache_line.hpp>
+#include <weft/dist/comm/statistics.hpp>
 
 namespace weft::inline v0::dist::detail {
 
@@ -134,7 +135,7 @@ Control::Control(std::shared_ptr<Region> region, Peers& peers, std::string name,
       rank_(peers.rank()),
       size_(peers.size()),
       notes_(name_),
-      prints_statistics_(rank_ == 0 && env::get_flag("WEFT_STATS").value_or(false)),
+      prints_statistics_(rank_ == 0 && labels_.empty() && wants_statistics()),
       owner_(getpid()) {
   ControlHeader& head = block_.header();
   if (rank_ == 0) {
@@ -164,7 +165,7 @@ Control::Control(std::shared_ptr<Region> region, Peers& peers, std::string name,
 
 Control::~Control() {
   if (getpid() != owner_) return;
-  if (prints_statistics_) print_statistics();
+  if (prints_statistics_) std::fputs(statistics_table(name_, statistics()).c_str(), stderr);
   block_.line(rank_).left.store(1, std::memory_order_release);
   wake_all(block_.header().bell);
 }

@@ -165,7 +165,6 @@ class Control {
   void write_record(const Call& call, uint64_t sequence);
 
   // Texts of what ends a group (control_report.cpp).
-  void print_statistics() const;
   std::string last_call(int rank) const;
   std::string describe_record(const Record& record) const;
   std::string describe_missing(int rank) const;
@@ -197,7 +196,7 @@ class Control {
   double waited_ = -1;    ///< seconds that count for its deadline; below 0: no look so far
   TimePoint last_look_ = {};
   TickScale scale_;
-  bool prints_statistics_;
+  bool prints_statistics_;  ///< a node's part of a group leaves that to the group
   double patience_ = 0;
   pid_t owner_;  ///< the process whose rank this is: a forked child is not in the group
 };

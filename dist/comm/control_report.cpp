@@ -2,7 +2,6 @@
 #include <sched.h>
 
 #include <algorithm>
-#include <cstdio>
 #include <fstream>
 
 #include <weft/core/base/check.hpp>
@@ -194,24 +193,6 @@ std::vector<RankStatistics> Control::statistics() const {
     all.push_back(its);
   }
   return all;
-}
-
-void Control::print_statistics() const {
-  const std::vector<RankStatistics> all = statistics();
-  std::string table = fmt::format(
-      "group '{}': how late each rank came to {} collectives, after the first one there\n"
-      "  rank  came last   median      99%\n",
-      name_, all[0].calls);
-  const auto text = [](double seconds) {
-    if (seconds < 1e-3) return fmt::format("{:.1f} us", seconds * 1e6);
-    return seconds < 1 ? fmt::format("{:.1f} ms", seconds * 1e3) : fmt::format("{:.1f} s", seconds);
-  };
-  for (const RankStatistics& its : all)
-    table += fmt::format("  {:>4}  {:>8.1f}%  {:>8}  {:>8}\n", its.rank,
-                         100.0 * static_cast<double>(its.last) /
-                             static_cast<double>(std::max<uint64_t>(its.calls, 1)),
-                         text(its.lateness_p50), text(its.lateness_p99));
-  std::fputs(table.c_str(), stderr);
 }
 
 }  // namespace weft::inline v0::dist::detail

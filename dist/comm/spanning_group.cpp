@@ -6,6 +6,7 @@
 
 #include <weft/core/base/check.hpp>
 #include <weft/core/base/log.hpp>
+#include <weft/dist/comm/statistics.hpp>
 #include <weft/dist/store/tcp_store.hpp>
 
 namespace weft::inline v0::dist::detail {
@@ -14,6 +15,8 @@ namespace {
 
 constexpr double kLostStore = 4.0;       // seconds without a word, of which one comes a second
 constexpr double kReasonPatience = 1.0;  // seconds to learn why a link broke
+constexpr double kStatistics = 2.0;      // seconds for all hosts to tell how late their ranks came,
+constexpr double kLastWords = 0.2;       // and where the group has failed
 constexpr double kOdd = 1.0;             // seconds after which a wait is looked into,
 constexpr double kLookEvery = 0.5;       // and how often
 
@@ -69,7 +72,14 @@ SpanningGroup::SpanningGroup(const std::string& name, int rank, SpanningParts pa
                                 .on_beat = [this] { look_at_others(); }});
 }
 
-SpanningGroup::~SpanningGroup() { parts_.watch->remove(watched_); }
+SpanningGroup::~SpanningGroup() {
+  parts_.watch->remove(watched_);
+  if (layout_.local_rank(rank_) != 0 || !wants_statistics()) return;
+  if (parts_.store->seconds_since_contact() > kLostStore) return;
+  // Where the group has failed, the others may never tell.
+  tell_statistics(*parts_.store, name_, layout_, rank_, control_.statistics(),
+                  ended_ ? kLastWords : kStatistics);
+}
 
 int SpanningGroup::rank_in_group(int world) const {
   const auto place = std::find(layout_.world.begin(), layout_.world.end(), world);

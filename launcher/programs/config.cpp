@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <cstdio>
 #include <exception>
+#include <fstream>
+#include <iterator>
 #include <string>
 #include <vector>
 
@@ -15,6 +17,7 @@
 #include <weft/launcher/command_line.hpp>
 #include <weft/launcher/commands.hpp>
 #include <weft/launcher/config.hpp>
+#include <weft/launcher/config_edit.hpp>
 #include <weft/launcher/config_questions.hpp>
 #include <weft/launcher/config_show.hpp>
 #include <weft/launcher/config_write.hpp>
@@ -72,8 +75,18 @@ bool exists(const std::string& path) {
   return ::stat(path.c_str(), &info) == 0;
 }
 
-void write(const std::string& path, const yaml::Node& document) {
-  const std::string text = emit(document, path);
+/// The text of `document`; in YAML that of the file, where there is one, but for the lines that
+/// change.
+std::string text_of(const std::string& path, const yaml::Node& document, bool keep) {
+  if (!keep || path.ends_with(".json") || !exists(path)) return emit(document, path);
+  const yaml::Node before = yaml::read_file(path);  // which knows how large a file may be
+  std::ifstream file(path, std::ios::binary);
+  const std::string text((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
+  return edited(text, before, document).value_or(emit(document, path));
+}
+
+void write(const std::string& path, const yaml::Node& document, bool keep = true) {
+  const std::string text = text_of(path, document, keep);
   const ConfigFile file = parse_config(text, path);  // nothing that launch would refuse is written
   resolve({}, file.settings, false, Sources::file_alone);
   write_atomically(path, text);
@@ -103,7 +116,7 @@ int write_default(const Arguments& arguments) {
   yaml::Node document;
   document.kind = yaml::Node::Kind::map;
   fill_with_defaults(document, arguments.mixed_precision);
-  write(arguments.path, document);
+  write(arguments.path, document, false);
   std::printf("%s is written.\n", arguments.path.c_str());
   return 0;
 }

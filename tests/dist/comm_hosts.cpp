@@ -167,6 +167,36 @@ TEST_CASE("hosts: a host whose first rank has left is not taken for silent") {
   for (int r = 0; r < 3; ++r) CHECK_MESSAGE(ranks.wait(r) == 0, ranks.output(r));
 }
 
+TEST_CASE("hosts: WEFT_STATS prints one table of all hosts, ranks by their numbers in the group") {
+  WEFT_NEED_GLOO();
+  RankProcesses ranks("rank 3 comes late", {0, 0, 1, 1, 2}, {"WEFT_STATS=1"});
+  for (int r = 0; r < 5; ++r) CHECK_MESSAGE(ranks.wait(r) == 0, ranks.output(r));
+  const std::string& text = ranks.output(0);
+  CAPTURE(text);
+  const size_t heading = text.find("group 'world': how late each rank came to ");
+  REQUIRE(heading != std::string::npos);
+  CHECK(text.find(" collectives, after the first one on its host; ranks 0 to 4 of 5\n", heading) !=
+        std::string::npos);
+  for (const char* row : {"\n     0  ", "\n     1  ", "\n     2  ", "\n     3  "})
+    CHECK_MESSAGE(text.find(row, heading) != std::string::npos, row);
+  CHECK(text.find("\n     4  alone on its host\n", heading) != std::string::npos);
+  for (int r = 1; r < 5; ++r)
+    CHECK_MESSAGE(ranks.output(r).find("how late") == std::string::npos, ranks.output(r));
+}
+
+TEST_CASE("hosts: a host that does not tell its statistics is named, and holds up nobody") {
+  WEFT_NEED_GLOO();
+  RankProcesses ranks("a host does not tell", {0, 0, 1}, {"WEFT_STATS=1"});
+  const double seconds = seconds_of([&] {
+    for (const int r : {0, 1}) CHECK_MESSAGE(ranks.wait(r) == 0, ranks.output(r));
+  });
+  CHECK(seconds < 10 * kSlower);
+  const std::string& text = ranks.output(0);
+  CHECK_MESSAGE(text.find("after the first one on its host; ranks 0, 1 of 3; not told in time by "
+                          "host ") != std::string::npos,
+                text);
+}
+
 TEST_CASE("hosts: a child by fork that ends does nothing to its parent's groups") {
   WEFT_NEED_GLOO();
   for (const std::vector<int>& layout : std::vector<std::vector<int>>{{0, 1}, {0, 0, 1}}) {

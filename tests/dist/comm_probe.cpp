@@ -116,12 +116,17 @@ void call_differently(const Group& group) {
 }
 
 /// Rank 1 takes 50 ms longer than the others before each collective.
-void be_slow(const Group& group) {
+/// One rank comes late to ten calls.
+void come_late(const Group& group, int rank) {
   const Tensor values = full({100}, 1.0);
   for (int i = 0; i < 10; ++i) {
-    if (group.rank() == 1) usleep(50'000);
+    if (group.rank() == rank) usleep(50'000);
     group.all_reduce(values);
   }
+}
+
+void be_slow(const Group& group) {
+  come_late(group, 1);
   const std::vector<RankStatistics> all = group.statistics();
   check(all.size() == static_cast<size_t>(group.size()), "statistics of every rank");
   size_t slowest = 0;
@@ -327,6 +332,12 @@ int run(const std::string& probe) {
     if (probe == "run until stop") run_until_stop(group);
     if (probe == "stop late") stop_late(group);
     if (probe == "be slow") be_slow(group);
+    if (probe == "rank 3 comes late") come_late(group, 3);
+    if (probe == "a host does not tell") {
+      come_late(group, 3);
+      while (group.rank() == group.size() - 1) pause();
+      return 0;
+    }
     if (probe == "all checks") pass_all_checks(group);
     if (probe == "send instead") send_instead(group);
     if (probe == "fork children") fork_children(group);

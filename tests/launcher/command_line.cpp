@@ -104,6 +104,8 @@ TEST_CASE("launcher: usage errors name value and remedy, exit code 2") {
   refuses("launcher_timeout_word", 2, {"--join_timeout", "2.5", kProbe});
   refuses("launcher_auto_threads", 2, {"-n", "auto", kProbe}, "/no/such", "WEFT_NUM_THREADS=all");
   refuses("launcher_unknown_option", 2, {"--nproc_per_nod", "2", kProbe});
+  refuses("launcher_unknown_beginning", 2, {"--nproc", "2", kProbe});
+  refuses("launcher_unknown_beginning_dashes", 2, {"--nproc-per", "2", kProbe});
   refuses("launcher_unknown_flag", 2, {"-x", kProbe});
   refuses("launcher_cut_option", 2, {"--nproc", "2", kProbe});
   refuses("launcher_mpirun_np", 2, {"-np", "2", kProbe});

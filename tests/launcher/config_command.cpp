@@ -116,7 +116,7 @@ TEST_CASE("config set: changes values, by key alone or with its section; refuses
   home.write("num_machines: 2\nfp16: true\nfsdp_config:\n  version: 1\n");
   CHECK(home.config({"set", "nnodes=3", "mixed_precision=bf16", "fsdp_version=2"}).exit_code == 0);
   CHECK(read_text(home.path()) ==
-        "fsdp_config:\n  fsdp_version: 2\nmixed_precision: bf16\nnnodes: 3\n");
+        "nnodes: 3\nmixed_precision: bf16\nfsdp_config:\n  fsdp_version: 2\n");
 }
 
 TEST_CASE("config set and update: another file, as YAML or JSON, behind a link, with its mode") {
@@ -153,9 +153,10 @@ TEST_CASE("config update: today's form, nothing lost") {
   CHECK(result.out.find("version -> fsdp_version\n") != std::string::npos);
   CHECK(result.err.find("keys without a meaning here: compute_environment, tpu_env\n") !=
         std::string::npos);
-  CHECK(read_text(home.path()) ==
-        "compute_environment: LOCAL_MACHINE\nfsdp_config:\n  fsdp_version: 2\ntpu_env: [A=b]\n"
-        "num_processes: 2\nmixed_precision: fp16\n");
+  CHECK(
+      read_text(home.path()) ==
+      "compute_environment: LOCAL_MACHINE\nmixed_precision: fp16\nfsdp_config:\n  fsdp_version: 2\n"
+      "tpu_env: [A=b]\nnum_processes: 2\n");
   const std::string before = read_text(home.path());
   CHECK(home.config({"update"}).exit_code == 0);
   CHECK(read_text(home.path()) == before);

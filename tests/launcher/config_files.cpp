@@ -372,44 +372,6 @@ TEST_CASE("config files: the default one, WEFT_CONFIG_FILE, and none at all") {
   CHECK(default_config_path() == "/h/.cache/weft/default_config.yaml");
 }
 
-TEST_CASE("launcher: --dry-run prints what would run and where each value comes from") {
-  const TempDir folder;
-  std::ofstream(folder / "f.yaml") << "num_processes: 2\ngradient_accumulation_steps: 4\n";
-  const std::string file = folder / "f.yaml";
-  const auto result = launch({"--dry-run", "--config_file", file, "--env", "A=b c", "--grace", "3",
-                              kProbe, "env=A", "it's"});
-  CHECK(result.exit_code == 0);
-  CHECK(result.err.empty());
-  const std::string out = result.out;
-  CHECK(out.starts_with("2 ranks on this host:\nrank 0: RANK=0 LOCAL_RANK=0 WORLD_SIZE=2 "));
-  CHECK(out.find("\nrank 1: RANK=1 LOCAL_RANK=1 ") != std::string::npos);
-  CHECK(count_of(out, " 'A=b c'") == 2);
-  CHECK(count_of(out, " WEFT_GRADIENT_ACCUMULATION_STEPS=4 ") == 2);
-  CHECK(count_of(out, " MASTER_PORT=<at start> ") == 2);
-  CHECK(count_of(out, kProbe + " env=A 'it'\\''s'\n") == 2);
-  CHECK(out.find("TOKEN") == std::string::npos);
-  CHECK(std::regex_search(out, std::regex("\nnum_processes +2 +" + file + ":1:1\n")));
-  CHECK(std::regex_search(out, std::regex("\ngrace +3 +--grace\n")));
-  CHECK(std::regex_search(out, std::regex("\njoin_timeout +120 +default\n")));
-  // On the second of two hosts, with ranks that do not divide.
-  const auto second = launch({"--dry_run", "--nnodes", "2", "--node_rank", "1", "--num_processes",
-                              "5", "--rdzv_endpoint", "node0:2000", kProbe});
-  CHECK(second.exit_code == 0);
-  CHECK(
-      second.out.starts_with("2 ranks on this host, number 1 of 2:\nrank 3: RANK=3 "
-                             "LOCAL_RANK=0 WORLD_SIZE=5 LOCAL_WORLD_SIZE=2 "));
-  CHECK(second.out.find("\nrank 4: RANK=4 LOCAL_RANK=1 ") != std::string::npos);
-  CHECK(count_of(second.out, " MASTER_ADDR=node0 ") == 2);
-  // What cannot be started says so behind the values.
-  const auto later = launch({"--dry_run", "--zero_stage", "1", kProbe});
-  CHECK(later.exit_code == 2);
-  CHECK(std::regex_search(later.out, std::regex("\nzero_stage +1 +--zero_stage\n")));
-  CHECK(later.err ==
-        "launcher: --zero_stage 1: ZeRO comes with a later version; leave out "
-        "--zero_stage or set it to 0\n");
-  CHECK(launch({"--dry_run", "./no-such-program"}).exit_code == 127);
-}
-
 TEST_CASE("config files: keys without a meaning are one warning, behind the job's output") {
   const auto job = launch({"--config_file", kConfigs + "cpu2.yaml", kProbe, "exit=3"});
   CHECK(job.exit_code == 3);
@@ -450,4 +412,48 @@ TEST_CASE("options: torchrun's variables are read as a fallback") {
   CHECK(resolved("", {"--shutdown_timeout", "4"}).grace == 4);
   CHECK(resolved("", {"-n", "cpu"}).ranks >= 1);
   CHECK_THROWS_AS(resolved("", {"-n", "gpu"}), LaunchError);
+}
+
+TEST_CASE("options: MASTER_ADDR and MASTER_PORT tell where hosts meet, below other variables") {
+  const std::string file = "main_process_ip: file\nmain_process_port: 1\n";
+  const auto endpoint = [](const LaunchOptions& options) {
+    return options.rdzv_endpoint
+               ? options.rdzv_endpoint->host + ":" + std::to_string(options.rdzv_endpoint->port)
+               : "";
+  };
+  const Environment environment({{"MASTER_ADDR", "master"}, {"MASTER_PORT", "2"}});
+  const auto alone = resolved("");
+  CHECK(endpoint(alone) == "master:2");
+  CHECK(alone.origin("main_process_ip") == "MASTER_ADDR=master");
+  CHECK(alone.origin("main_process_port") == "MASTER_PORT=2");
+  CHECK_FALSE(alone.endpoint_given);
+  const auto over_file = resolved(file);
+  CHECK(endpoint(over_file) == "master:2");
+  CHECK(over_file.endpoint_given);
+  const auto below_flag = resolved(file, {"--main_process_ip", "flag"});
+  CHECK(endpoint(below_flag) == "flag:2");
+  CHECK(below_flag.endpoint_given);
+  CHECK(endpoint(resolved(file, {"--rdzv_endpoint", "flag"})) == "flag:0");
+  {
+    const Environment own({{"WEFT_MAIN_PROCESS_IP", "own"}, {"PET_MASTER_PORT", "3"}});
+    CHECK(endpoint(resolved(file)) == "own:3");
+  }
+  {
+    const Environment whole({{"WEFT_RDZV_ENDPOINT", "own:4"},
+                             {"WEFT_MAIN_PROCESS_IP", std::nullopt}});  // contradicts nothing
+    CHECK(endpoint(resolved("")) == "own:4");
+  }
+  // Jobs to which they say nothing: one that starts its launchers by ssh, one that stays here.
+  const auto hosts = resolved(file, {"--hostfile", "hosts"});
+  CHECK(endpoint(hosts) == "file:1");
+  CHECK(hosts.origin("main_process_ip") == "f.yaml:1:1");
+  CHECK(endpoint(resolved("", {"--hostfile", "hosts"})).empty());
+  CHECK(resolved("", {"--standalone"}).origin("main_process_ip") == "default");
+  // What means something else entirely, such as an address of Kubernetes, harms many hosts alone.
+  const Environment odd({{"MASTER_ADDR", "master"}, {"MASTER_PORT", "tcp://10.0.0.1:80"}});
+  CHECK(endpoint(resolved("")) == "master:0");
+  CHECK(launch({kProbe, "env=WORLD_SIZE"}).out == "WORLD_SIZE=1\n");
+  const auto refused = launch({"--nnodes", "2", kProbe});
+  CHECK(refused.exit_code == 2);
+  CHECK(compare_error_text("options_master_port", refused.err) == "");
 }

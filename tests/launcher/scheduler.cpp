@@ -7,6 +7,7 @@
 #include <memory>
 #include <string>
 
+#include <weft/dist/store/socket.hpp>
 #include <weft/tests/launcher/launched.hpp>
 #include <weft/tests/support/errors.hpp>
 #include <weft/tests/support/skip.hpp>
@@ -154,6 +155,12 @@ TEST_CASE(
 }
 
 TEST_CASE("scheduler: in an allocation srun starts a launcher on each host") {
+  bool exported = false;
+  SUBCASE("where the script exports nothing") {}
+  SUBCASE("where it exports MASTER_ADDR and MASTER_PORT") { exported = true; }
+  int free_port = 0;
+  { const weft::dist::detail::Fd probe = weft::dist::detail::listen_on("127.0.0.6", free_port); }
+  const std::string port = std::to_string(free_port);
   const TempDir folder;
   // Starts its command twice, as two tasks on two hosts, and exits with the higher code.
   std::ofstream(folder / "srun") << R"(#!/bin/sh
@@ -171,9 +178,11 @@ exit $b
   ::chmod((folder / "srun").c_str(), 0755);
   const std::string path =
       "PATH=" + folder.path().string() + ":" + std::string(std::getenv("PATH"));
-  const auto result =
-      launch({kProbe, "env=RANK", "env=WORLD_SIZE", "--", "a b"},
-             {path, "SLURM_JOB_ID=77", "SLURM_JOB_NUM_NODES=2", "SLURM_TASKS_PER_NODE=2(x2)"});
+  Words variables = {path, "SLURM_JOB_ID=77", "SLURM_JOB_NUM_NODES=2",
+                     "SLURM_TASKS_PER_NODE=2(x2)"};
+  // Batch scripts export them for programs without a launcher.
+  if (exported) variables = joined(variables, {"MASTER_ADDR=127.0.0.6", "MASTER_PORT=" + port});
+  const auto result = launch({kProbe, "env=RANK", "env=WORLD_SIZE", "--", "a b"}, variables);
   CHECK(result.exit_code == 0);
   CHECK_MESSAGE(result.err.empty(), result.err);
   for (const char* line : {"[0] RANK=0\n", "[3] RANK=3\n", "[3] WORLD_SIZE=4\n", "[2] a b\n"})
