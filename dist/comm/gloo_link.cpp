@@ -14,6 +14,7 @@
 #include <condition_variable>
 #include <exception>
 #include <mutex>
+#include <stdexcept>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -131,15 +132,27 @@ class GlooTransfer final : public Transfer {
     if (is_done_) return true;
     const Ticker::Watch watch(engine_.ticker, *buffer_, sends_);
     try {
-      is_done_ =
-          sends_ ? buffer_->waitSend(nullptr, kNoLimit) : buffer_->waitRecv(nullptr, kNoLimit);
-    } catch (const std::exception& error) {
-      throw LinkBroken(peer_, error.what());
+      is_done_ = wait_in_gloo();
+    } catch (const std::exception&) {
+      // gloo looks for trouble before it looks for the message, which may have come just before the
+      // peer went. Asked again, it hands that out first.
+      is_done_ = wait_again();
     }
     return is_done_;
   }
 
  private:
+  bool wait_in_gloo() {
+    return sends_ ? buffer_->waitSend(nullptr, kNoLimit) : buffer_->waitRecv(nullptr, kNoLimit);
+  }
+  bool wait_again() {
+    try {
+      return wait_in_gloo();
+    } catch (const std::exception& error) {
+      throw LinkBroken(peer_, error.what());
+    }
+  }
+
   Engine& engine_;
   std::unique_ptr<Buffer> buffer_;
   int peer_;
@@ -204,29 +217,43 @@ class StoreForGloo final : public gloo::rendezvous::Store {
     store_.set(prefix_ + key, {data.data(), data.size()});
   }
   std::vector<char> get(const std::string& key) override {
-    const std::string value = wait_for(prefix_ + key);
+    const std::string value = wait_for(key, true);
     return {value.begin(), value.end()};
   }
   void wait(const std::vector<std::string>& keys) override {
-    for (const std::string& key : keys) wait_for(prefix_ + key);
+    for (const std::string& key : keys) wait_for(key, true);
   }
   void wait(const std::vector<std::string>& keys, const std::chrono::milliseconds&) override {
     wait(keys);
   }
 
-  /// The value of `key`, with a look around now and then.
-  std::string wait_for(const std::string& key) {
+  /// What all processes have come to in this attempt.
+  std::string verdict() { return wait_for(kVerdict, false); }
+
+  /// The first word on it counts.
+  void decide(const std::string& verdict) { store_.compare_set(prefix_ + kVerdict, "", verdict); }
+
+  int count_connected() { return static_cast<int>(store_.add(prefix_ + "connected", 1)); }
+
+ private:
+  static constexpr const char* kVerdict = "verdict";
+
+  /// The value of `key`, with a look around now and then. `unless_over`: throws where the attempt
+  /// has failed elsewhere, so that a process that could not even begin is not waited for.
+  std::string wait_for(const std::string& key, bool unless_over) {
     while (true) {
       check_();
       try {
-        return store_.get(key, kCheckEvery);
+        std::vector<std::string> keys = {prefix_ + key};
+        if (unless_over) keys.push_back(prefix_ + kVerdict);
+        if (store_.wait_any(keys, kCheckEvery) == 0) return store_.get(prefix_ + key, kCheckEvery);
+        throw std::runtime_error("another process could not connect");
       } catch (const TimeoutError&) {
         if (Clock::now() > deadline_) throw;
       }
     }
   }
 
- private:
   dist::Store& store_;
   std::string prefix_;
   TimePoint deadline_;
@@ -237,7 +264,9 @@ class GlooConnector final : public Connector {
  public:
   GlooConnector(std::shared_ptr<Store> store, const std::string& address,
                 const std::string& interface)
-      : store_(std::move(store)), engine_(std::make_shared<Engine>()) {
+      : store_(std::move(store)),
+        where_(interface.empty() ? "at " + address : "on interface " + interface),
+        engine_(std::make_shared<Engine>()) {
     gloo::transport::tcp::attr attributes;
     (interface.empty() ? attributes.hostname : attributes.iface) =
         interface.empty() ? address : interface;
@@ -271,8 +300,7 @@ class GlooConnector final : public Connector {
       } catch (const std::exception& error) {
         why = first_line(error.what());
       }
-      if (agree(store, prefix, rank, size, why))
-        return std::make_unique<GlooLink>(engine_, std::move(context));
+      if (agree(store, size, why)) return std::make_unique<GlooLink>(engine_, std::move(context));
     }
     fail<CommError>("group '{}': the hosts cannot connect to each other: {}", name, why);
   }
@@ -280,13 +308,12 @@ class GlooConnector final : public Connector {
  private:
   /// Whether all have connected; else `why` is what one of those says that have not. A connection
   /// is of use only where both ends have it, so all try again together.
-  bool agree(StoreForGloo& store, const std::string& prefix, int rank, int size,
-             std::string& why) const {
+  bool agree(StoreForGloo& store, int size, std::string& why) const {
     if (!why.empty())
-      store_->compare_set(prefix + "verdict", "", fmt::format("process {}: {}", rank, why));
-    else if (store_->add(prefix + "connected", 1) == size)
-      store_->compare_set(prefix + "verdict", "", "yes");
-    const std::string verdict = store.wait_for(prefix + "verdict");
+      store.decide(fmt::format("the process {}: {}", where_, why));
+    else if (store.count_connected() == size)
+      store.decide("yes");
+    const std::string verdict = store.verdict();
     if (verdict != "yes") why = verdict;
     return verdict == "yes";
   }
@@ -294,6 +321,7 @@ class GlooConnector final : public Connector {
   static std::string first_line(const std::string& text) { return text.substr(0, text.find('\n')); }
 
   std::shared_ptr<Store> store_;
+  std::string where_;  ///< this process, for the others
   std::shared_ptr<Engine> engine_;
 };
 

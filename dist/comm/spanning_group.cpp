@@ -251,7 +251,8 @@ void SpanningGroup::fail_broken(int node, int rank, const std::string& why) {
       throw_ending();
     }
   }
-  control_.end(Ending::lost, rank,
+  const std::vector<int>& there = members_of(node);
+  control_.end(Ending::lost, rank < 0 && there.size() == 1 ? there[0] : rank,
                fmt::format("{}: in group '{}', {} is unreachable: {}", control_.running_call(),
                            name_, name_of_peer(node, rank), why));
   throw_ending();

@@ -6,6 +6,7 @@
 #include <functional>
 #include <optional>
 #include <string>
+#include <thread>
 
 #include <weft/core/base/error.hpp>
 #include <weft/dist/comm/group.hpp>
@@ -237,6 +238,44 @@ TEST_CASE("hosts: different calls are an error on every rank, with all calls") {
     CHECK_MESSAGE(sender.output(r).find("rank 0 called all_reduce #2 (f32 [4], sum); rank 2 called "
                                         "send #1 (f32 [4], to rank 0)") != std::string::npos,
                   sender.output(r));
+  }
+}
+
+TEST_CASE("hosts: what was sent before a rank left arrives, however late it is taken") {
+  WEFT_NEED_GLOO();
+  RankProcesses ranks("leave at once", {0, 1});
+  for (const int r : {0, 1}) REQUIRE(ranks.wait_for_line(r, "ready"));
+  // Rank 1 waits in the call by now, or it will find all of it there when it comes to it.
+  std::this_thread::sleep_for(std::chrono::milliseconds(200));
+  ranks.kill(1, SIGSTOP);
+  ranks.kill(0, SIGUSR1);
+  CHECK_MESSAGE(ranks.wait(0) == 0, ranks.output(0));
+  ranks.kill(1, SIGCONT);
+  CHECK_MESSAGE(ranks.wait(1) == 10, ranks.output(1));
+  // The next call misses it, by a connection that was closed in good order: a reset one would have
+  // thrown away what the system had not sent yet.
+  CHECK_MESSAGE(ranks.output(1).find("PeerLost 0: barrier #4: ") != std::string::npos,
+                ranks.output(1));
+  CHECK_MESSAGE(ranks.output(1).find("reset") == std::string::npos, ranks.output(1));
+}
+
+TEST_CASE("hosts: where one process cannot connect, all try again together, three times") {
+  WEFT_NEED_GLOO();
+  for (const int failures : {2, 3}) {
+    CAPTURE(failures);
+    RankProcesses ranks("split when told", {0, 0, 1});
+    for (int r = 0; r < 3; ++r) REQUIRE(ranks.wait_for_line(r, "ready"));
+    for (int attempt = 0; attempt < failures; ++attempt)
+      ranks.server().publish("gloo/world/3.0/lane0/" + std::to_string(attempt) + "/verdict",
+                             "the process at 10.0.0.9: no route");
+    for (int r = 0; r < 3; ++r) ranks.kill(r, SIGUSR1);
+    for (int r = 0; r < 3; ++r)
+      CHECK_MESSAGE((ranks.wait(r) == 0) == (failures < 3), ranks.output(r));
+    if (failures == 3)
+      CHECK_MESSAGE(ranks.output(2).find("error: group 'world/3.0/lane0': the hosts cannot connect "
+                                         "to each other: the process at 10.0.0.9: no route\n") !=
+                        std::string::npos,
+                    ranks.output(2));
   }
 }
 

@@ -107,6 +107,38 @@ void come_when_told(const Group& group) {
   group.all_reduce(full({10}, 1.0));
 }
 
+/// A group of all ranks is split off when SIGUSR1 says so.
+void split_when_told(const Group& group) {
+  sigset_t word;
+  sigemptyset(&word);
+  sigaddset(&word, SIGUSR1);
+  pthread_sigmask(SIG_BLOCK, &word, nullptr);
+  group.barrier();
+  say("ready");
+  int number = 0;
+  sigwait(&word, &number);
+  const Group again = group.split(0);
+  const Tensor one = full({1}, 1.0);
+  again.all_reduce(one);
+  check(one.item<int>() == again.size(), "sum after the split");
+}
+
+/// Rank 0 sends the others what they wait for and ends, before they can take it.
+void leave_at_once(const Group& group) {
+  sigset_t word;
+  sigemptyset(&word);
+  sigaddset(&word, SIGUSR1);
+  pthread_sigmask(SIG_BLOCK, &word, nullptr);
+  group.barrier();
+  say("ready");
+  int number = 0;
+  if (group.rank() == 0) sigwait(&word, &number);
+  const Tensor values = full({1000}, group.rank() == 0 ? 7.0 : 0.0);
+  group.broadcast(values);
+  check(values.to_vector<double>()[999] == 7, "what the root sent");
+  if (group.rank() != 0) group.barrier();
+}
+
 void call_differently(const Group& group) {
   const Tensor values = full({2, 3}, 1.0);
   if (group.rank() == 1)
@@ -347,6 +379,11 @@ int run(const std::string& probe) {
     if (probe == "rank 0 dies sharing") die_while_sharing(group, 0);
     if (probe == "rank 2 dies sharing") die_while_sharing(group, 2);
     if (probe == "call differently") call_differently(group);
+    if (probe == "split when told") split_when_told(group);
+    if (probe == "leave at once") {
+      leave_at_once(group);
+      return 0;
+    }
     group.barrier();
     return 0;
   } catch (const PeerLost& error) {

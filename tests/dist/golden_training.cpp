@@ -14,7 +14,6 @@
 #include <weft/dist/accelerator.hpp>
 #include <weft/tests/dist/ranks.hpp>
 #include <weft/tests/support/golden_training.hpp>
-#include <weft/tests/support/skip.hpp>
 
 using namespace weft;
 using namespace weft::dist;
@@ -91,31 +90,13 @@ void run(const std::vector<int>& node_of) {
 
 }  // namespace
 
-// Minutes under the thread sanitizer, which reports races in kernels whose loops oneTBB, not
-// instrumented, hands from one rank's thread to another's; reducer.cpp has the threads' own tests.
-#ifdef WEFT_SANITIZED
-#define WEFT_SKIP_SANITIZED() WEFT_SKIP("too long under a sanitizer")
-#else
-#define WEFT_SKIP_SANITIZED() static_cast<void>(0)
-#endif
+TEST_CASE("golden training on 2 ranks") { run({0, 0}); }
 
-TEST_CASE("golden training on 2 ranks") {
-  WEFT_SKIP_SANITIZED();
-  run({0, 0});
-}
+TEST_CASE("golden training on 4 ranks") { run({0, 0, 0, 0}); }
 
-TEST_CASE("golden training on 4 ranks") {
-  WEFT_SKIP_SANITIZED();
-  run({0, 0, 0, 0});
-}
-
-TEST_CASE("golden training on 2 ranks of one node and 2 of another") {
-  WEFT_SKIP_SANITIZED();
-  run({0, 0, 1, 1});
-}
+TEST_CASE("golden training on 2 ranks of one node and 2 of another") { run({0, 0, 1, 1}); }
 
 TEST_CASE("golden training on 2 ranks fails where gradients are not averaged") {
-  WEFT_SKIP_SANITIZED();
   const auto alone = [](const std::string& name, const Group& group) {
     return repeat_training(name, {.rank = group.rank(), .world = group.size()});
   };

@@ -205,6 +205,32 @@ TEST_CASE("nodes: a launcher that is killed ends the job on the other hosts with
   }
 }
 
+TEST_CASE("nodes: F09 node 0's launcher killed while the ranks of all hosts meet") {
+  const std::string trainee = WEFT_BUILD_ROOT "/tests/launcher/trainee";
+  for (const std::string absent : {"0", "1"}) {
+    CAPTURE(absent);
+    Meeting meeting;
+    // One rank has begun to join; the other one never will.
+    const Arguments program = {trainee, "only=" + absent, "absent", "all", "say=joins", "join"};
+    std::unique_ptr<Launched> launchers[] = {
+        meeting.launch(joined({"--nnodes", "2", "--node_rank", "0"}, program)),
+        meeting.launch(joined({"--nnodes", "2", "--node_rank", "1"}, program))};
+    for (const char* node : {"0", "1"})
+      launchers[*node - '0']->wait_for(absent == node ? "absent" : "joins");
+    const auto start = std::chrono::steady_clock::now();
+    launchers[0]->signal(SIGKILL);
+    const auto result = launchers[1]->finish();
+    CHECK(result.exit_code == 1);
+    CHECK(seconds_since(start) < 20);  // 7 on an idle machine
+    MESSAGE("the other launcher ended after " << seconds_since(start) << " s");
+    bool told = false;  // the rank may say first that it has lost the store
+    for (const std::string& line : own_lines(result.err))
+      told = told || line.starts_with("launcher: lost the launcher of node 0 at 127.0.0.2: ");
+    CHECK_MESSAGE(told, result.err);
+    launchers[0]->finish();
+  }
+}
+
 TEST_CASE("nodes: a node rank that is given twice, another number of hosts") {
   Meeting meeting;
   auto a = meeting.launch({"--nnodes", "2", "--node_rank", "0", "--join_timeout", "60", kProbe});

@@ -77,9 +77,11 @@ address_undefined() {
     run_suites address build-asan --suite fast --no-suite tree
 }
 
-# What ranks do as threads of one process, under the address sanitizer as well.
+# What ranks do as threads of one process, under the address sanitizer as well; the other folders of
+# the suite thread have run in the fast one.
 address_threads() {
-  build build-asan thread_tests && run_suites address-threads build-asan --suite thread
+  build build-asan thread_tests &&
+    run_suites address-threads build-asan "dist threads" "store threads"
 }
 
 thread() {
