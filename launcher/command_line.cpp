@@ -1,7 +1,10 @@
 #include <weft/launcher/command_line.hpp>
 
+#include <algorithm>
 #include <cctype>
 #include <cstddef>
+#include <string_view>
+#include <utility>
 
 #include <weft/core/base/check.hpp>
 #include <weft/launcher/commands.hpp>
@@ -15,11 +18,31 @@ namespace {
   throw LaunchError(kExitUsage, text + "; launcher --help lists the options");
 }
 
-/// The option that `flag` was likely meant to be, with its dashes; empty where none is near.
-std::string meant_option(const std::string& flag) {
-  std::string bare = flag.substr(flag.find_first_not_of('-'));
-  for (char& c : bare)
-    c = c == '-' ? '_' : static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+/// What other launchers' flags are called here; their names alone would suggest the wrong ones.
+constexpr std::pair<std::string_view, std::string_view> kElsewhere[] = {
+    {"m", "programs are run as they are; name the program itself"},
+    {"module", "programs are run as they are; name the program itself"},
+    {"run_path", "programs are run as they are; name the program itself"},
+    {"num_gpus", "write -n"},
+    {"num_nodes", "write --nnodes"},
+    {"H", "write --hostfile FILE"},
+    {"host", "write --hostfile FILE"},
+    {"x", "write --env NAME=VALUE"},
+    {"ssh_port", "write --ssh 'ssh -o BatchMode=yes -p PORT'"},
+    {"no_ssh", "start the launcher on each host, with --nnodes, --node_rank and --rdzv_endpoint"},
+    {"bind_to", "write --bind core or --bind numa"},
+    {"bind_cores_to_rank", "write --bind core"},
+    {"bind_core_list", "write taskset -c LIST launcher --bind core"},
+    {"numa_binding", "write --bind numa"},
+    {"enable_each_rank_log", "write --log_dir FOLDER"},
+    {"output_filename", "write --log_dir FOLDER"},
+    {"fp16", "write --mixed_precision fp16"},
+    {"tpu", "there is no support of TPUs"},
+};
+
+/// The option that `bare` was likely meant to be, with its dashes; empty where none is near.
+std::string meant_option(std::string bare) {
+  for (char& c : bare) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
   if (bare.size() == 1) return find_option(bare) != nullptr || bare == "h" ? "-" + bare : "";
   const std::string meant = likely_meant(bare, launch_flag_names());
   return meant.empty() ? "" : "--" + meant;
@@ -33,7 +56,11 @@ std::vector<std::string> program_of(std::vector<std::string> rest) {
   }
   if (rest.empty() || rest[0].find_first_not_of('-') == 0 || rest[0].size() < 2) return rest;
   const std::string flag = rest[0].substr(0, rest[0].find('='));
-  const std::string meant = meant_option(flag);
+  std::string bare = flag.substr(flag.find_first_not_of('-'));
+  std::replace(bare.begin(), bare.end(), '-', '_');
+  for (const auto& [name, remedy] : kElsewhere)
+    if (bare == name) usage(fmt::format("unknown option {}: {}", flag, remedy));
+  const std::string meant = meant_option(bare);
   usage(meant.empty() ? fmt::format("unknown option {}", flag)
                       : fmt::format("unknown option {}, did you mean {}?", flag, meant));
 }
@@ -66,7 +93,6 @@ class Parser {
     for (const char* flag : {"--help=", "-h=", "--version="})
       if (word.starts_with(flag))
         usage(fmt::format("{}: takes no value", word.substr(0, word.find('='))));
-    if (word == "-np") usage("unknown option -np, did you mean -n?");  // as mpirun has it
     if (!word.starts_with("--"))
       return word.starts_with('-') && word.size() > 1 && take_short(word);
     const size_t equals = word.find('=');
@@ -83,6 +109,7 @@ class Parser {
 
   /// "-n 2", "-n2", "-qn2"
   bool take_short(const std::string& word) {
+    if (word == "-np") usage("unknown option -np: write -n");
     for (size_t at = 1; at < word.size(); ++at) {
       const std::string flag = std::string("-") + word[at];
       const Option* option = find_option(flag.substr(1));
@@ -101,7 +128,7 @@ class Parser {
   }
 
   std::string next_word(const std::string& flag) {
-    if (next_ == words_.size()) usage(flag + ": takes one value, and stands once");
+    if (next_ == words_.size()) usage(flag + ": its value is missing");
     return words_[next_++];
   }
 
