@@ -1,6 +1,7 @@
 """See the script `run`, which prepares the namespaces and starts this."""
 import argparse
 import os
+import signal
 import sys
 
 import mpi
@@ -24,6 +25,9 @@ def main():
     names = [name for name in options.names if name in SUITES] or list(SUITES)
     wanted = [name for name in options.names if name not in SUITES]
 
+    # A shell ignores these for what it runs in the background, and all that starts would inherit it.
+    for number in (signal.SIGINT, signal.SIGQUIT):
+        signal.signal(number, signal.SIG_DFL)
     folder = options.folder
     os.chmod(folder, 0o711)  # munge wants its socket to be within reach of all users
     scratch = os.path.join(folder, "tmp")
