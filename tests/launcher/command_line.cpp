@@ -106,6 +106,12 @@ TEST_CASE("launcher: usage errors name value and remedy, exit code 2") {
   refuses("launcher_unknown_option", 2, {"--nproc_per_nod", "2", kProbe});
   refuses("launcher_unknown_beginning", 2, {"--nproc", "2", kProbe});
   refuses("launcher_unknown_beginning_dashes", 2, {"--nproc-per", "2", kProbe});
+  refuses("launcher_unknown_short", 2, {"--n", "2", kProbe});
+  refuses("launcher_unknown_capitals", 2, {"--NUM-PROCESSES", "2", kProbe});
+  refuses("launcher_unknown_mpirun", 2, {"-np", "2", kProbe});
+  refuses("launcher_help_value", 2, {"--help=all", kProbe});
+  refuses("launcher_version_value", 2, {"--version=1"});
+  refuses("launcher_config_empty", 2, {"--config_file=", kProbe});
   refuses("launcher_unknown_flag", 2, {"-x", kProbe});
   refuses("launcher_cut_option", 2, {"--nproc", "2", kProbe});
   refuses("launcher_mpirun_np", 2, {"-np", "2", kProbe});
