@@ -25,9 +25,6 @@ def main():
     names = [name for name in options.names if name in SUITES] or list(SUITES)
     wanted = [name for name in options.names if name not in SUITES]
 
-    # A shell ignores these for what it runs in the background, and all that starts would inherit it.
-    for number in (signal.SIGINT, signal.SIGQUIT):
-        signal.signal(number, signal.SIG_DFL)
     folder = options.folder
     os.chmod(folder, 0o711)  # munge wants its socket to be within reach of all users
     scratch = os.path.join(folder, "tmp")
