@@ -232,7 +232,6 @@ class Resolver {
                ": writes to files, but there is no folder for them; add --log_dir FOLDER");
     for (const auto& [rank, mask] : options_.redirects.some) require_rank(at("redirects"), rank);
     for (const auto& [rank, mask] : options_.tee.some) require_rank(at("tee"), rank);
-    for (const int rank : options_.local_ranks_filter) require_rank(at("local_ranks_filter"), rank);
   }
 
   /// Refuses a local rank that the ranks asked for do not have. Where their number comes from a
