@@ -12,6 +12,7 @@
 #include <tuple>
 
 #include <weft/core/base/check.hpp>
+#include <weft/launcher/ending.hpp>
 
 namespace weft::inline v0::launcher {
 
@@ -100,7 +101,7 @@ Placement place(Bind bind, const std::vector<Cpu>& cpus, int local_rank, int ran
   Placement result;
   if (bind == Bind::none || cpus.empty()) {
     result.threads = unbound_threads;
-    result.text = fmt::format("on any CPU, {} threads", result.threads);
+    result.text = fmt::format("on any CPU, {}", counted(result.threads, "thread"));
     return result;
   }
   const auto units = bind == Bind::core ? grouped(cpus, core_key)
@@ -121,8 +122,8 @@ Placement place(Bind bind, const std::vector<Cpu>& cpus, int local_rank, int ran
   for (int other = 0; other < ranks; ++other)
     if (share(units.size(), other, ranks).first == first) ++sharers;
   result.threads = static_cast<int>(std::max<size_t>(1, cores / sharers));
-  result.text = fmt::format("CPUs {} (node {}), {} threads", cpu_list(result.cpus), cpu_list(nodes),
-                            result.threads);
+  result.text = fmt::format("CPUs {} (node {}), {}", cpu_list(result.cpus), cpu_list(nodes),
+                            counted(result.threads, "thread"));
   return result;
 }
 

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <string_view>
+#include <utility>
 
 #include <weft/core/base/check.hpp>
 #include <weft/launcher/commands.hpp>
@@ -15,6 +17,28 @@ namespace {
   throw LaunchError(kExitUsage, text + "; launcher --help lists the options");
 }
 
+/// What other launchers' flags are called here; their names alone would suggest the wrong ones.
+constexpr std::pair<std::string_view, std::string_view> kElsewhere[] = {
+    {"m", "programs are run as they are; name the program itself"},
+    {"module", "programs are run as they are; name the program itself"},
+    {"run_path", "programs are run as they are; name the program itself"},
+    {"num_gpus", "write -n"},
+    {"num_nodes", "write --nnodes"},
+    {"H", "write --hostfile FILE"},
+    {"host", "write --hostfile FILE"},
+    {"x", "write --env NAME=VALUE"},
+    {"ssh_port", "write --ssh 'ssh -o BatchMode=yes -p PORT'"},
+    {"no_ssh", "start the launcher on each host, with --nnodes, --node_rank and --rdzv_endpoint"},
+    {"bind_to", "write --bind core or --bind numa"},
+    {"bind_cores_to_rank", "write --bind core"},
+    {"bind_core_list", "write taskset -c LIST launcher --bind core"},
+    {"numa_binding", "write --bind numa"},
+    {"enable_each_rank_log", "write --log_dir FOLDER"},
+    {"output_filename", "write --log_dir FOLDER"},
+    {"fp16", "write --mixed_precision fp16"},
+    {"tpu", "there is no support of TPUs"},
+};
+
 /// The program and its arguments, or an error about the flag that stands in its place.
 std::vector<std::string> program_of(std::vector<std::string> rest) {
   if (!rest.empty() && rest[0] == "--") {
@@ -25,6 +49,8 @@ std::vector<std::string> program_of(std::vector<std::string> rest) {
   const std::string flag = rest[0].substr(0, rest[0].find('='));
   std::string bare = flag.substr(flag.find_first_not_of('-'));
   std::replace(bare.begin(), bare.end(), '-', '_');
+  for (const auto& [name, remedy] : kElsewhere)
+    if (bare == name) usage(fmt::format("unknown option {}: {}", flag, remedy));
   const std::string meant = bare.size() < 2 ? "" : likely_meant(bare, launch_flag_names());
   usage(meant.empty() ? fmt::format("unknown option {}", flag)
                       : fmt::format("unknown option {}, did you mean --{}?", flag, meant));
@@ -71,6 +97,7 @@ class Parser {
 
   /// "-n 2", "-n2", "-qn2"
   bool take_short(const std::string& word) {
+    if (word == "-np") usage("unknown option -np: write -n");
     for (size_t at = 1; at < word.size(); ++at) {
       const std::string flag = std::string("-") + word[at];
       const Option* option = find_option(flag.substr(1));
@@ -89,7 +116,7 @@ class Parser {
   }
 
   std::string next_word(const std::string& flag) {
-    if (next_ == words_.size()) usage(flag + ": takes one value, and stands once");
+    if (next_ == words_.size()) usage(flag + ": its value is missing");
     return words_[next_++];
   }
 

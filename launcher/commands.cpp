@@ -90,11 +90,16 @@ std::string likely_meant(const std::string& text, const std::vector<std::string>
   if (whole != nullptr) return *whole;
   for (const std::string& candidate : candidates)
     if (!text.empty() && candidate.starts_with(text.front())) similar.push_back(candidate);
+  // A word that was cut short means one that goes on, however far.
+  std::vector<std::string> longer;
+  for (const std::string& candidate : similar)
+    if (text.size() > 2 && candidate.starts_with(text)) longer.push_back(candidate);
+  if (!longer.empty()) return weft::detail::nearest(text, longer);
   return weft::detail::nearest(text, similar);
 }
 
-std::string unknown_command_text(const std::string& name,
-                                 const std::vector<std::string>& commands) {
+std::string unknown_command_text(const std::string& name, const std::vector<std::string>& commands,
+                                 bool for_help) {
   std::string text = fmt::format("no command '{}'", name);
   if (const std::string meant = likely_meant(name, commands); !meant.empty()) {
     text += fmt::format(", did you mean '{}'?", meant);
@@ -103,6 +108,7 @@ std::string unknown_command_text(const std::string& name,
     for (const std::string& command : commands) text += " " + command;
     text += ".";
   }
+  if (for_help) return text;
   return text + fmt::format(" To launch a program of that name: launcher launch {}", name);
 }
 

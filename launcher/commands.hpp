@@ -38,6 +38,8 @@ std::vector<std::string> all_commands(const std::vector<std::string>& folders);
 std::string likely_meant(const std::string& text, const std::vector<std::string>& candidates);
 
 /// "no command ..." with the one that is likely meant, and how to launch a program of that name.
-std::string unknown_command_text(const std::string& name, const std::vector<std::string>& commands);
+/// With `for_help` nothing is launched, and nothing said of it.
+std::string unknown_command_text(const std::string& name, const std::vector<std::string>& commands,
+                                 bool for_help = false);
 
 }  // namespace weft::inline v0::launcher

@@ -17,4 +17,8 @@ std::string describe(int rank, pid_t pid, const Ending& ending) {
   return fmt::format("rank {} (pid {}) exited with {}", rank, pid, ending.value);
 }
 
+std::string counted(int count, const char* word) {
+  return fmt::format("{} {}{}", count, word, count == 1 ? "" : "s");
+}
+
 }  // namespace weft::inline v0::launcher

@@ -21,4 +21,7 @@ std::string signal_name(int signal);
 /// "rank 2 (pid 123) killed by SIGKILL", "rank 2 (pid 123) exited with 7"
 std::string describe(int rank, pid_t pid, const Ending& ending);
 
+/// "1 rank", "4 ranks"
+std::string counted(int count, const char* word);
+
 }  // namespace weft::inline v0::launcher

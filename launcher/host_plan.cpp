@@ -33,7 +33,7 @@ bool is_asked_for(const LaunchOptions& options) {
 
 HostPlan plan_hosts(const LaunchOptions& options) {
   HostPlan plan;
-  plan.hosts = read_hostfile(options.setting("hostfile"));
+  plan.hosts = hosts_of(options);
   plan.ranks = ranks_of_hosts(plan.hosts, options);
   const auto count = static_cast<int>(plan.hosts.size());
   if (options.given("nnodes") && options.nnodes_max != count)

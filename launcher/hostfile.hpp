@@ -32,4 +32,14 @@ std::vector<HostEntry> parse_hostfile(std::string_view text, std::string_view fi
 /// given, if it cannot be read.
 std::vector<HostEntry> read_hostfile(const Setting& setting);
 
+/// Those of `hosts` that `filter` names (`include`), or the others. A filter is
+/// `HOST[:SLOT,...][@...]`, slots counting from 0, as DeepSpeed's are; a host of which only some
+/// slots are taken has as many fewer. Throws LaunchError for a malformed filter, hosts and slots
+/// that are not there, and where nobody is left.
+std::vector<HostEntry> filter_hosts(const std::vector<HostEntry>& hosts, const Setting& filter,
+                                    bool include);
+
+/// The hosts of the job: those of --hostfile that --include and --exclude leave.
+std::vector<HostEntry> hosts_of(const LaunchOptions& options);
+
 }  // namespace weft::inline v0::launcher

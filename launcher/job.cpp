@@ -232,8 +232,8 @@ void Job::on_timers() {
   settle_doubt(false);
   if (running_ == 0) return;
   if (!stopping_ && options_.time_limit && now >= time_limit_end()) {
-    say(fmt::format("launcher: time limit of {:g} s reached; stopping {} ranks",
-                    *options_.time_limit, running_));
+    say(fmt::format("launcher: time limit of {:g} s reached; stopping {}", *options_.time_limit,
+                    counted(running_, "rank")));
     if (options_.on_stop)
       options_.on_stop(fmt::format("time limit of {:g} s reached", *options_.time_limit),
                        kExitTimeLimit);
@@ -293,12 +293,13 @@ void Job::on_signal(int signal, pid_t sender) {
   }
   if (stopping_ && (signal == SIGINT || signal == SIGQUIT)) {
     if (!killing_)
-      say(fmt::format("launcher: {} again; killing {} ranks", signal_name(signal), running_));
+      say(fmt::format("launcher: {} again; killing {}", signal_name(signal),
+                      counted(running_, "rank")));
     return kill_ranks();
   }
   if (stopping_) return signal_groups(signal, false);
-  say(fmt::format("launcher: {} passed on to {} ranks; those still there after {:g} s are killed",
-                  signal_name(signal), running_, options_.grace));
+  say(fmt::format("launcher: {} passed on to {}; those still there after {:g} s are killed",
+                  signal_name(signal), counted(running_, "rank"), options_.grace));
   if (options_.on_stop) options_.on_stop(signal_name(signal), 128 + signal);
   stop(128 + signal, signal);
 }

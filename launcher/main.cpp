@@ -72,11 +72,12 @@ int run_remote() {
   return launch(options);
 }
 
-int run_command(const std::string& name, const std::vector<std::string>& arguments) {
+int run_command(const std::string& name, const std::vector<std::string>& arguments,
+                bool for_help = false) {
   const std::vector<std::string> folders = command_folders();
   const std::string path = find_command(name, folders);
   if (path.empty())
-    throw LaunchError(kExitUsage, unknown_command_text(name, all_commands(folders)));
+    throw LaunchError(kExitUsage, unknown_command_text(name, all_commands(folders), for_help));
   std::vector<char*> argv = {const_cast<char*>(path.c_str())};
   for (const std::string& argument : arguments) argv.push_back(const_cast<char*>(argument.c_str()));
   argv.push_back(nullptr);
@@ -88,7 +89,7 @@ int run_help(const std::vector<std::string>& arguments) {
   if (arguments.empty() || arguments[0] == "help") return print(commands_help(command_folders()));
   if (arguments[0] == "launch") return print(launch_help());
   if (arguments[0] == "options") return print(options_help());
-  return run_command(arguments[0], {"--help"});
+  return run_command(arguments[0], {"--help"}, true);
 }
 
 int run(std::vector<std::string> arguments) {

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include <weft/core/base/check.hpp>
+#include <weft/launcher/ending.hpp>
 #include <weft/launcher/error.hpp>
 #include <weft/launcher/options.hpp>
 
@@ -15,10 +16,6 @@ using dist::detail::to_duration;
 namespace {
 
 constexpr size_t kNamed = 16;  // nodes that a text lists
-
-std::string plural(int count, const char* word) {
-  return fmt::format("{} {}{}", count, word, count == 1 ? "" : "s");
-}
 
 /// The first of `items`, joined, and how many there are beyond.
 std::string listed(const std::vector<std::string>& items) {
@@ -72,7 +69,7 @@ std::optional<std::string> Membership::objection(const NodeHello& hello) const {
   if (state_ == State::finished) return "the job is over";
   if (count() >= options_.max_nodes)
     return fmt::format("the job has its {} already; {} comes on top of --nnodes {}",
-                       plural(options_.max_nodes, "host"), name(hello), nodes);
+                       counted(options_.max_nodes, "host"), name(hello), nodes);
   return std::nullopt;
 }
 
@@ -115,7 +112,7 @@ std::string Membership::waiting_text() const {
   return fmt::format("joined: {}; missing: {}", joined.empty() ? "nobody" : listed(joined),
                      numbered && static_cast<int>(missing.size()) == lacking
                          ? listed(missing)
-                         : plural(lacking, "host"));
+                         : counted(lacking, "host"));
 }
 
 Membership::Actions Membership::join(const NodeHello& hello, TimePoint now) {
@@ -229,7 +226,7 @@ Membership::Actions Membership::tick(TimePoint now) {
   if (state_ != State::gathering) return out;
   if (now >= gather_start_ + to_duration(options_.join_timeout)) {
     finish({.text = fmt::format("{} of {} joined within {:g} s; {}", count(),
-                                plural(options_.min_nodes, "host"), options_.join_timeout,
+                                counted(options_.min_nodes, "host"), options_.join_timeout,
                                 waiting_text()),
             .code = kExitLost},
            out, now);
@@ -333,8 +330,8 @@ void Membership::finish(Cause cause, Actions& out, TimePoint now) {
           !attempt.end.empty()
               ? attempt.end
               : fmt::format("ended after {:.1f} s", Seconds(now - attempt.start).count());
-      end.lines.push_back(fmt::format("attempt {} ({}, {}): {}", i, plural(attempt.nodes, "host"),
-                                      plural(attempt.ranks, "rank"), how));
+      end.lines.push_back(fmt::format("attempt {} ({}, {}): {}", i, counted(attempt.nodes, "host"),
+                                      counted(attempt.ranks, "rank"), how));
     }
   }
   state_ = State::finished;

@@ -270,8 +270,8 @@ class Node {
                     .first_rank = assignment.node.first_rank,
                     .total_ranks = assignment.ranks};
     if (job.attempt > 0 && (!options_.controlled || job.node_rank == 0))
-      say(fmt::format("launcher: starting again, attempt {}: {} ranks on {} hosts", job.attempt,
-                      job.total_ranks, job.nodes));
+      say(fmt::format("launcher: starting again, attempt {}: {} on {}", job.attempt,
+                      counted(job.total_ranks, "rank"), counted(job.nodes, "host")));
     told_ = false;
     LaunchOptions options = options_;
     options.ranks = assignment.node.ranks;

@@ -57,6 +57,12 @@ constexpr Option kOptions[] = {
     {"hostfile deepspeed_hostfile mpirun_hostfile", Kind::text, Section::hosts, "FILE", "", "",
      "hosts to start the job on, through ssh; lines HOST slots=N",
      "hostfile deepspeed_config.deepspeed_hostfile mpirun_config.mpirun_hostfile"},
+    {"include deepspeed_inclusion_filter", Kind::text, Section::hosts, "HOSTS", "", "",
+     "those of the hostfile to use: A@B:0,1 (B with two of its slots)",
+     "include deepspeed_config.deepspeed_inclusion_filter"},
+    {"exclude deepspeed_exclusion_filter", Kind::text, Section::hosts, "HOSTS", "", "",
+     "those of the hostfile to leave out, in the same form",
+     "exclude deepspeed_config.deepspeed_exclusion_filter"},
     {"ssh", Kind::text, Section::hosts, "COMMAND", "", "",
      "what --hostfile uses in the place of: ssh -o BatchMode=yes", ""},
 
@@ -151,12 +157,6 @@ constexpr Option kOptions[] = {
     {"deepspeed_moe_layer_cls_names", Kind::text, Section::zero, "A,B", "", "",
      "modules with experts", "deepspeed_config.deepspeed_moe_layer_cls_names",
      "WEFT_DEEPSPEED_MOE_LAYER_CLS_NAMES ACCELERATE_DEEPSPEED_MOE_LAYER_CLS_NAMES", kZero, "none"},
-    {"deepspeed_exclusion_filter", Kind::text, Section::zero, "FILTER", "", "",
-     "hosts to leave out of a hostfile", "deepspeed_config.deepspeed_exclusion_filter", 
-     "WEFT_DEEPSPEED_EXCLUSION_FILTER", "a filter of hosts", ""},
-    {"deepspeed_inclusion_filter", Kind::text, Section::zero, "FILTER", "", "",
-     "hosts to take of a hostfile", "deepspeed_config.deepspeed_inclusion_filter", 
-     "WEFT_DEEPSPEED_INCLUSION_FILTER", "a filter of hosts", ""},
 
     // fsdp
     {"use_fsdp", Kind::flag, Section::fsdp, "", "", "false", "shard models over the ranks", "",
@@ -251,6 +251,9 @@ constexpr Option kOptions[] = {
      "WEFT_PARALLELISM_CONFIG_SP_ATTN_IMPLEMENTATION PARALLELISM_CONFIG_SP_ATTN_IMPLEMENTATION", kMesh, ""},
 
     // megatron
+    {"use_megatron_lm", Kind::flag, Section::megatron, "", "", "false",
+     "split models as Megatron-LM does", "", "WEFT_USE_MEGATRON_LM ACCELERATE_USE_MEGATRON_LM",
+     kMesh, "false"},
     {"megatron_lm_tp_degree", Kind::integer, Section::megatron, "N", "1..65536", "1",
      "parts of each matrix", "megatron_lm_config.megatron_lm_tp_degree", 
      "WEFT_MEGATRON_LM_TP_DEGREE MEGATRON_LM_TP_DEGREE", kMesh, "1"},
@@ -366,6 +369,14 @@ constexpr Option kOptions[] = {
     {"fp8_opt_level", Kind::text, Section::idle, "NAME", "", "", "the same", "", ""},
     {"deepspeed_multinode_launcher", Kind::text, Section::idle, "NAME", "", "", "ssh, or what starts the launchers", "", ""},
     {"start_method", Kind::text, Section::idle, "NAME", "", "", "ranks are programs", "", ""},
+    {"signals_to_handle", Kind::text, Section::idle, "A,B", "", "", "all signals are handled", "", ""},
+    {"virtual_local_rank", Kind::flag, Section::idle, "", "", "", "a matter of GPUs", "", ""},
+    {"local_addr", Kind::text, Section::idle, "HOST", "", "", "the route to --rdzv_endpoint gives it", "", ""},
+    {"event_log_handler", Kind::text, Section::idle, "NAME", "", "", "there are no events to log", "", ""},
+    {"logs_specs", Kind::text, Section::idle, "NAME", "", "", "there is one way to log", "", ""},
+    {"duplicate_stdout_filters", Kind::text, Section::idle, "A,B", "", "", "lines are not filtered", "", ""},
+    {"duplicate_stderr_filters", Kind::text, Section::idle, "A,B", "", "", "the same", "", ""},
+    {"no_local_rank", Kind::flag, Section::idle, "", "", "", "arguments are passed as they are", "", ""},
 };
 // clang-format on
 

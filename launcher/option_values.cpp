@@ -275,6 +275,26 @@ std::string read_variable(const Setting& setting) {
   return name + "=" + *value;
 }
 
+namespace {
+
+/// Refuses a `${NAME}` that is none of those that expand_prefix puts values for.
+void check_prefix(const Setting& setting) {
+  const std::string_view text = setting.value;
+  for (size_t at = text.find("${"); at != std::string_view::npos; at = text.find("${", at + 2)) {
+    const std::string_view rest = text.substr(at + 2);
+    const bool known =
+        std::any_of(std::begin(kPrefixNames), std::end(kPrefixNames), [&](std::string_view name) {
+          return rest.starts_with(name) && rest.substr(name.size()).starts_with('}');
+        });
+    if (!known)
+      refuse(setting, "{}: there are ${{rank}}, ${{local_rank}}, ${{hostname}} and ${{job_id}}",
+             text.substr(
+                 at, rest.find('}') == std::string_view::npos ? text.npos : rest.find('}') + 3));
+  }
+}
+
+}  // namespace
+
 void check_value(const Setting& setting) {
   const std::string name = name_of(*setting.option);
   const bool may_be_empty = name == "log_line_prefix_template" ||
@@ -299,6 +319,7 @@ void check_value(const Setting& setting) {
     case Kind::variable: read_variable(setting); return;
     case Kind::text:
       if (setting.value.find('\0') != std::string::npos) refuse(setting, "has a NUL byte");
+      if (name == "log_line_prefix_template") check_prefix(setting);
       if (name == "rdzv_id" &&
           (setting.value.find('/') != std::string::npos ||
            setting.value.find("..") != std::string::npos || setting.value == "."))

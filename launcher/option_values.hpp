@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -27,6 +28,11 @@ std::string read_variable(const Setting& setting);                  ///< NAME=VA
 
 /// Reads the value by its option's kind and drops it: throws where it cannot be read.
 void check_value(const Setting& setting);
+
+/// What stands between `${` and `}` in the option log_line_prefix_template; role_name is
+/// torchrun's.
+inline constexpr std::string_view kPrefixNames[] = {"rank", "local_rank", "hostname", "job_id",
+                                                    "role_name"};
 
 /// "true", "yes", "on", "1" and their opposites, in whatever case.
 std::optional<bool> truth_of(std::string_view text);

@@ -6,6 +6,7 @@
 #include <weft/core/base/check.hpp>
 #include <weft/core/base/env.hpp>
 #include <weft/launcher/cpus.hpp>
+#include <weft/launcher/ending.hpp>
 #include <weft/launcher/error.hpp>
 #include <weft/launcher/messages.hpp>
 #include <weft/launcher/option_values.hpp>
@@ -137,6 +138,9 @@ class Resolver {
       options_.node_rank.reset();
       options_.hostfile.clear();
     }
+    for (const char* filter : {"include", "exclude"})
+      if (given(filter) && options_.hostfile.empty() && !options_.standalone)
+        refuse(at(filter), ": chooses among the hosts of a hostfile; add --hostfile FILE");
     if (options_.node_rank && *options_.node_rank >= options_.nnodes_max)
       refuse(at("node_rank"), " contradicts {}: hosts are numbered from 0 to {}",
              given("nnodes") ? shown(at("nnodes")) : "one host (nnodes: default)",
@@ -226,6 +230,20 @@ class Resolver {
       if (read_mask(at(name)).any() && options_.log_dir.empty())
         refuse(at(name),
                ": writes to files, but there is no folder for them; add --log_dir FOLDER");
+    for (const auto& [rank, mask] : options_.redirects.some) require_rank(at("redirects"), rank);
+    for (const auto& [rank, mask] : options_.tee.some) require_rank(at("tee"), rank);
+    for (const int rank : options_.local_ranks_filter) require_rank(at("local_ranks_filter"), rank);
+  }
+
+  /// Refuses a local rank that the ranks asked for do not have. Where their number comes from a
+  /// higher layer, or others have a say in it, `setting` may have been written for more.
+  void require_rank(const Setting& setting, int rank) const {
+    const Layer asked = std::max(at("nproc_per_node").layer, at("num_processes").layer);
+    if (rank < options_.ranks || !options_.ranks_given || options_.nnodes_max > 1 ||
+        !options_.hostfile.empty() || setting.layer < asked)
+      return;
+    refuse(setting, ": there is no local rank {} among {}; they count from 0", rank,
+           counted(options_.ranks, "rank"));
   }
 
   void resolve_resources() {

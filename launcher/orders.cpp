@@ -104,9 +104,12 @@ std::vector<std::string> node_arguments(const LaunchOptions& options, int nodes,
                                         const std::string& job_id) {
   // What is said of hosts anew, or belongs to the launcher that the user started.
   static const std::set<std::string> kOwn = {
-      "nproc_per_node",  "num_processes",     "nnodes",  "node_rank", "rdzv_endpoint",
-      "main_process_ip", "main_process_port", "rdzv_id", "hostfile",  "ssh",
-      "standalone",      "config_file",       "env",     "dry_run",   "max_restarts"};
+      "nproc_per_node",    "num_processes", "nnodes",
+      "node_rank",         "rdzv_endpoint", "main_process_ip",
+      "main_process_port", "rdzv_id",       "hostfile",
+      "include",           "exclude",       "ssh",
+      "standalone",        "config_file",   "env",
+      "dry_run",           "max_restarts"};
   std::vector<std::string> arguments;
   for (const Setting& setting : options.settings) {
     const std::string name = name_of(*setting.option);

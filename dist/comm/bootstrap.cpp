@@ -52,8 +52,10 @@ detail::NodeLayout agree_on_layout(Store& store, const Place& place, TimePoint d
         missing.push_back(rank);
       }
     if (!missing.empty())
-      weft::detail::fail<TimeoutError>("group 'world': of {} ranks, {} did not join in time",
-                                       place.size, detail::list_ranks(missing));
+      weft::detail::fail<TimeoutError>(
+          "group 'world': of {} ranks, {} did not join in time; start all of them, or raise "
+          "WEFT_JOIN_TIMEOUT",
+          place.size, detail::list_ranks(missing));
     store.set("layout", all);
   }
   std::string text;

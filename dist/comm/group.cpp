@@ -127,6 +127,15 @@ std::vector<std::string> cut_rows(const std::string& rows, const std::vector<int
   return result;
 }
 
+/// The transport, for a call that other ranks see.
+detail::Transport& own(const std::shared_ptr<detail::Transport>& transport, const char* op) {
+  WEFT_CHECK(CommError, transport->process().here() || transport->size() == 1,
+             "{}: this process ({}) is a child by fork of rank {} of group '{}' (pid {}), and no "
+             "member itself; make the call in the parent",
+             op, getpid(), transport->rank(), transport->name(), transport->process().pid());
+  return *transport;
+}
+
 }  // namespace
 
 Group::Group() : transport_(detail::make_single_transport("single")) {}
@@ -134,7 +143,8 @@ Group::Group() : transport_(detail::make_single_transport("single")) {}
 // Note [Forked children]
 // A child by fork inherits copies of its parent's groups. Of one that spans hosts it has not the
 // threads, for whose end the destructor would wait, and shares the connections: what it said or
-// took down there would be its parent's. So it leaves such copies as they are.
+// took down there would be its parent's. So it leaves such copies as they are. Its calls would
+// count as the rank's own, before or beside those of the parent: they are refused.
 Group::Group(std::unique_ptr<detail::Transport> transport)
     : transport_(transport.release(), [owner = getpid()](detail::Transport* its) {
         std::unique_ptr<detail::Transport> own(its);
@@ -152,24 +162,27 @@ void Group::check_rank(const char* op, int rank, bool other_than_self) const {
              "{}: rank {} is this rank itself", op, rank);
 }
 
-void Group::check_alive() const { transport_->check_alive(); }
-void Group::barrier() const { transport_->barrier(); }
+void Group::check_alive() const { own(transport_, "check_alive").check_alive(); }
+void Group::barrier() const { own(transport_, "barrier").barrier(); }
 
 void Group::all_reduce(const Tensor& tensor, ReduceOp op) const {
   check_op("all_reduce", tensor, op);
   PackedResult packed("all_reduce", tensor);
-  transport_->all_reduce(
-      {.kind = CallKind::all_reduce, .dtype = packed.dtype(), .op = op, .shape = packed.shape()},
-      packed.data());
+  own(transport_, "all_reduce")
+      .all_reduce({.kind = CallKind::all_reduce,
+                   .dtype = packed.dtype(),
+                   .op = op,
+                   .shape = packed.shape()},
+                  packed.data());
   packed.write_back();
 }
 
 Tensor Group::all_gather(const Tensor& tensor) const {
   const Packed packed(tensor);
   const Result result(stacked(packed.shape(), size()), packed.dtype());
-  transport_->all_gather(
-      {.kind = CallKind::all_gather, .dtype = packed.dtype(), .shape = packed.shape()},
-      packed.data(), result.data);
+  own(transport_, "all_gather")
+      .all_gather({.kind = CallKind::all_gather, .dtype = packed.dtype(), .shape = packed.shape()},
+                  packed.data(), result.data);
   return result.tensor.to(tensor.device());
 }
 
@@ -178,18 +191,22 @@ Tensor Group::reduce_scatter(const Tensor& tensor, ReduceOp op) const {
   const Packed packed(tensor);
   const Shape piece = piece_of("reduce_scatter", packed.shape(), size());
   const Result result(piece, packed.dtype());
-  transport_->reduce_scatter(
-      {.kind = CallKind::reduce_scatter, .dtype = packed.dtype(), .op = op, .shape = piece},
-      packed.data(), result.data);
+  own(transport_, "reduce_scatter")
+      .reduce_scatter(
+          {.kind = CallKind::reduce_scatter, .dtype = packed.dtype(), .op = op, .shape = piece},
+          packed.data(), result.data);
   return result.tensor.to(tensor.device());
 }
 
 void Group::broadcast(const Tensor& tensor, int root) const {
   check_rank("broadcast", root, false);
   PackedResult packed("broadcast", tensor);
-  transport_->broadcast(
-      {.kind = CallKind::broadcast, .dtype = packed.dtype(), .root = root, .shape = packed.shape()},
-      packed.data());
+  own(transport_, "broadcast")
+      .broadcast({.kind = CallKind::broadcast,
+                  .dtype = packed.dtype(),
+                  .root = root,
+                  .shape = packed.shape()},
+                 packed.data());
   packed.write_back();
 }
 
@@ -198,9 +215,12 @@ Tensor Group::gather(const Tensor& tensor, int root) const {
   const Packed packed(tensor);
   const Shape shape = stacked(packed.shape(), rank() == root ? size() : 0);
   const Result result(shape, packed.dtype());
-  transport_->gather(
-      {.kind = CallKind::gather, .dtype = packed.dtype(), .root = root, .shape = packed.shape()},
-      packed.data(), result.data);
+  own(transport_, "gather")
+      .gather({.kind = CallKind::gather,
+               .dtype = packed.dtype(),
+               .root = root,
+               .shape = packed.shape()},
+              packed.data(), result.data);
   return rank() == root ? result.tensor.to(tensor.device()) : Tensor();
 }
 
@@ -215,45 +235,51 @@ void Group::scatter(const Tensor& tensor, const Tensor& rows, int root) const {
                to_string(rows.shape()), name_of(packed.dtype()), to_string(expected));
   }
   const Packed source(is_root ? rows : tensor);
-  transport_->scatter(
-      {.kind = CallKind::scatter, .dtype = packed.dtype(), .root = root, .shape = packed.shape()},
-      source.data(), packed.data());
+  own(transport_, "scatter")
+      .scatter({.kind = CallKind::scatter,
+                .dtype = packed.dtype(),
+                .root = root,
+                .shape = packed.shape()},
+               source.data(), packed.data());
   packed.write_back();
 }
 
 Tensor Group::all_to_all(const Tensor& tensor) const {
   const Packed packed(tensor);
   const Result result(packed.shape(), packed.dtype());
-  transport_->all_to_all({.kind = CallKind::all_to_all,
-                          .dtype = packed.dtype(),
-                          .shape = piece_of("all_to_all", packed.shape(), size())},
-                         packed.data(), result.data);
+  own(transport_, "all_to_all")
+      .all_to_all({.kind = CallKind::all_to_all,
+                   .dtype = packed.dtype(),
+                   .shape = piece_of("all_to_all", packed.shape(), size())},
+                  packed.data(), result.data);
   return result.tensor.to(tensor.device());
 }
 
 void Group::send(const Tensor& tensor, int to) const {
   check_rank("send", to, true);
   const Packed packed(tensor);
-  transport_->send(
-      {.kind = CallKind::send, .dtype = packed.dtype(), .root = to, .shape = packed.shape()},
-      packed.data());
+  own(transport_, "send")
+      .send({.kind = CallKind::send, .dtype = packed.dtype(), .root = to, .shape = packed.shape()},
+            packed.data());
 }
 
 void Group::recv(const Tensor& tensor, int from) const {
   check_rank("recv", from, true);
   PackedResult packed("recv", tensor);
-  transport_->recv(
-      {.kind = CallKind::recv, .dtype = packed.dtype(), .root = from, .shape = packed.shape()},
-      packed.data());
+  own(transport_, "recv")
+      .recv(
+          {.kind = CallKind::recv, .dtype = packed.dtype(), .root = from, .shape = packed.shape()},
+          packed.data());
   packed.write_back();
 }
 
 std::vector<int64_t> Group::all_sizes(const std::string& bytes) const {
   const auto mine = static_cast<int64_t>(bytes.size());
   std::vector<int64_t> sizes(static_cast<size_t>(size()));
-  transport_->all_gather({.kind = CallKind::all_gather, .dtype = DType::i64, .shape = {1}},
-                         reinterpret_cast<const std::byte*>(&mine),
-                         reinterpret_cast<std::byte*>(sizes.data()));
+  own(transport_, "all_gather_bytes")
+      .all_gather({.kind = CallKind::all_gather, .dtype = DType::i64, .shape = {1}},
+                  reinterpret_cast<const std::byte*>(&mine),
+                  reinterpret_cast<std::byte*>(sizes.data()));
   return sizes;
 }
 
@@ -262,8 +288,9 @@ std::vector<std::string> Group::all_gather_bytes(const std::string& bytes) const
   const int64_t longest = *std::max_element(sizes.begin(), sizes.end());
   std::string padded = bytes, rows(static_cast<size_t>(longest) * sizes.size(), '\0');
   padded.resize(static_cast<size_t>(longest));
-  transport_->all_gather({.kind = CallKind::all_gather, .dtype = DType::u8, .shape = {longest}},
-                         as_bytes(padded), as_bytes(rows));
+  own(transport_, "all_gather_bytes")
+      .all_gather({.kind = CallKind::all_gather, .dtype = DType::u8, .shape = {longest}},
+                  as_bytes(padded), as_bytes(rows));
   return cut_rows(rows, sizes);
 }
 
@@ -275,33 +302,36 @@ std::vector<std::string> Group::gather_bytes(const std::string& bytes, int root)
   std::string padded = bytes;
   std::string rows(is_root ? static_cast<size_t>(longest) * sizes.size() : 0, '\0');
   padded.resize(static_cast<size_t>(longest));
-  transport_->gather(
-      {.kind = CallKind::gather, .dtype = DType::u8, .root = root, .shape = {longest}},
-      as_bytes(padded), as_bytes(rows));
+  own(transport_, "gather_bytes")
+      .gather({.kind = CallKind::gather, .dtype = DType::u8, .root = root, .shape = {longest}},
+              as_bytes(padded), as_bytes(rows));
   return is_root ? cut_rows(rows, sizes) : std::vector<std::string>();
 }
 
 std::string Group::broadcast_bytes(const std::string& bytes, int root) const {
   check_rank("broadcast_bytes", root, false);
   auto count = static_cast<int64_t>(bytes.size());
-  transport_->broadcast(
-      {.kind = CallKind::broadcast, .dtype = DType::i64, .root = root, .shape = {1}},
-      reinterpret_cast<std::byte*>(&count));
+  own(transport_, "broadcast_bytes")
+      .broadcast({.kind = CallKind::broadcast, .dtype = DType::i64, .root = root, .shape = {1}},
+                 reinterpret_cast<std::byte*>(&count));
   std::string result = rank() == root ? bytes : std::string(static_cast<size_t>(count), '\0');
-  transport_->broadcast(
-      {.kind = CallKind::broadcast, .dtype = DType::u8, .root = root, .shape = {count}},
-      as_bytes(result));
+  own(transport_, "broadcast_bytes")
+      .broadcast({.kind = CallKind::broadcast, .dtype = DType::u8, .root = root, .shape = {count}},
+                 as_bytes(result));
   return result;
 }
 
-Storage Group::allocate_shared(size_t bytes) const { return transport_->allocate_shared(bytes); }
+Storage Group::allocate_shared(size_t bytes) const {
+  return own(transport_, "allocate_shared").allocate_shared(bytes);
+}
 
 Group Group::split(int color, int key) const {
   const int64_t mine[2] = {color, key};
   std::vector<int64_t> all(2 * static_cast<size_t>(size()));
-  transport_->all_gather({.kind = CallKind::all_gather, .dtype = DType::i64, .shape = {2}},
-                         reinterpret_cast<const std::byte*>(mine),
-                         reinterpret_cast<std::byte*>(all.data()));
+  own(transport_, "split")
+      .all_gather({.kind = CallKind::all_gather, .dtype = DType::i64, .shape = {2}},
+                  reinterpret_cast<const std::byte*>(mine),
+                  reinterpret_cast<std::byte*>(all.data()));
   if (color < 0) return Group();
   std::vector<int> members;
   for (int r = 0; r < size(); ++r)
@@ -309,7 +339,7 @@ Group Group::split(int color, int key) const {
   std::stable_sort(members.begin(), members.end(), [&](int a, int b) {
     return all[2 * static_cast<size_t>(a) + 1] < all[2 * static_cast<size_t>(b) + 1];
   });
-  return Group(transport_->split(color, members));
+  return Group(own(transport_, "split").split(color, members));
 }
 
 void Group::set_timeout(double seconds) const {
@@ -320,6 +350,7 @@ void Group::set_timeout(double seconds) const {
 std::vector<RankStatistics> Group::statistics() const { return transport_->statistics(); }
 
 void Group::abort(const std::string& reason) const noexcept {
+  if (!transport_->process().here()) return;  // the group is not a forked child's to end
   transport_->abort(fmt::format("group '{}': aborted by rank {}{}{}", name(), rank(),
                                 reason.empty() ? "" : ": ", reason));
 }

@@ -31,7 +31,8 @@ inline constexpr double kCollectiveTimeout = 600.0;  ///< seconds; WEFT_COLLECTI
 /// different things, PeerLost where a rank is gone, TimeoutError (naming the ranks that are missing
 /// and their last call) after WEFT_COLLECTIVE_TIMEOUT seconds, CommError after abort(). Then the
 /// group is over: later calls throw the same at once. ArgumentError, for arguments that no rank
-/// could use, comes before anything else and ends nothing.
+/// could use, comes before anything else and ends nothing; so does the CommError that a child by
+/// fork gets, which is no member.
 class WEFT_API Group {
  public:
   /// A group of this process alone.
@@ -107,7 +108,7 @@ class WEFT_API Group {
   std::vector<RankStatistics> statistics() const;
 
   /// Ends the group for all ranks: calls under way and later ones throw CommError with `reason`.
-  /// From any thread; the first call counts.
+  /// From any thread; the first call counts. In a child by fork it does nothing.
   void abort(const std::string& reason = "") const noexcept;
 
  private:

@@ -213,8 +213,10 @@ class ProcessPeers final : public Peers {
 
   bool admit(int listener, uint64_t nonce, TimePoint deadline) {
     if (!wait(listener, deadline))
-      fail<TimeoutError>("group '{}': of {} ranks{}, {} did not join in time", title_, size_,
-                         name_ == title_ ? "" : " on this host", list_missing());
+      fail<TimeoutError>(
+          "group '{}': of {} ranks{}, {} did not join in time; start all of them, or raise {}",
+          title_, size_, name_ == title_ ? "" : " on this host", list_missing(),
+          check_ ? "WEFT_COLLECTIVE_TIMEOUT" : "WEFT_JOIN_TIMEOUT");
     Fd socket(accept4(listener, nullptr, nullptr, SOCK_CLOEXEC));
     if (!socket) {
       WEFT_CHECK(CommError, errno != EMFILE && errno != ENFILE,

@@ -8,6 +8,7 @@
 
 #include <weft/core/storage.hpp>
 #include <weft/dist/comm/call.hpp>
+#include <weft/dist/comm/forks.hpp>
 #include <weft/dist/comm/peers.hpp>
 
 namespace weft::inline v0::dist::detail {
@@ -56,6 +57,12 @@ class Transport {
   virtual bool belongs_to_process() const { return false; }
   /// Of the ranks that this one can see.
   virtual std::vector<RankStatistics> statistics() const { return {}; }
+
+  /// The process that is this rank.
+  const ProcessMark& process() const noexcept { return process_; }
+
+ private:
+  ProcessMark process_;
 };
 
 /// The ranks of one node, as a group that spans several nodes uses them: their collectives, and the

@@ -102,8 +102,9 @@ std::shared_ptr<Store> connect_directly(const Place& place, double timeout) {
     return detail::meet_on_host(place, timeout);
   if (!master && place.job.empty())
     fail<ArgumentError>(
-        "environment: WORLD_SIZE={} but neither WEFT_STORE nor MASTER_ADDR and MASTER_PORT are "
-        "set; start the program with the launcher",
+        "environment: WORLD_SIZE={} but nothing says where the ranks meet; start the program with "
+        "the launcher, or give all ranks the same WEFT_JOB_ID (on one host) or MASTER_ADDR and "
+        "MASTER_PORT",
         place.size);
   if (!master && place.first_host.empty())
     fail<ArgumentError>(
@@ -126,9 +127,10 @@ std::string detail::token_from_environment() {
   const auto path = env::get("WEFT_TOKEN_FILE");
   if (!path)
     fail<ArgumentError>(
-        "environment: the job's store needs a secret; set WEFT_TOKEN_FILE to a file "
-        "that holds the same random line on every host, or start the program with "
-        "the launcher");
+        "environment: the job's store needs a secret; set WEFT_TOKEN_FILE to a file of mode 600 "
+        "that holds the same random line on every host (head -c 32 /dev/urandom | base64), or "
+        "start "
+        "the job with launcher --hostfile, which makes one");
   struct stat info {};
   if (::stat(path->c_str(), &info) == 0 && (info.st_mode & (S_IRGRP | S_IROTH)) != 0)
     fail<ArgumentError>(

@@ -256,16 +256,34 @@ void look_at_threads() {
   check(others >= 3, "gloo's thread, the ticker and the watch are seen");
 }
 
-/// Children by fork run this process's destructors, and end.
+/// Whether `use`, in a child by fork, is refused with words that begin with `op`.
+bool refused_in_child(const char* op, const std::function<void()>& use) {
+  try {
+    use();
+  } catch (const CommError& error) {
+    const std::string text = error.what();
+    return text.find(std::string(op) + ": this process (" + std::to_string(getpid()) +
+                     ") is a child by fork of rank ") == 0 &&
+           text.find("(pid " + std::to_string(getppid()) + ")") != std::string::npos;
+  }
+  return false;
+}
+
+/// Children by fork may not use this process's groups, run its destructors, and end.
 void fork_children(const Group& world) {
   auto group = std::make_unique<Group>(world.split(0));
   for (int i = 0; i < 2; ++i) {
     const pid_t child = fork();
     if (child == 0) {
+      const bool refused = refused_in_child("all_reduce", [&] { group->all_reduce(zeros({1})); }) &&
+                           refused_in_child("barrier", [&] { group->barrier(); }) &&
+                           refused_in_child("split", [&] { group->split(0); });
+      group->abort("by the child");
       group.reset();
-      _exit(0);
+      _exit(refused ? 0 : 1);
     }
-    waitpid(child, nullptr, 0);
+    int status = -1;
+    check(waitpid(child, &status, 0) == child && status == 0, "the child's calls are refused");
     const Tensor one = full({1}, 1.0);
     group->all_reduce(one);
     check(one.item<int>() == group->size(), "sum after a child has ended");

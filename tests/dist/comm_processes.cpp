@@ -187,6 +187,28 @@ TEST_CASE("processes: a forked child that ends takes nobody along") {
   for (int r = 0; r < 2; ++r) CHECK_MESSAGE(ranks.wait(r) == 0, ranks.output(r));
 }
 
+TEST_CASE("processes: ranks that do not join are named") {
+  {
+    RankProcesses ranks("everything", 1,
+                        {"WORLD_SIZE=4", "LOCAL_WORLD_SIZE=4", "WEFT_JOIN_TIMEOUT=1"});
+    CHECK(ranks.wait(0) == 11);
+    CHECK_MESSAGE(ranks.output(0).find("TimeoutError: group 'world': of 4 ranks, ranks 1 to 3 did "
+                                       "not join in time; start all of them, or raise "
+                                       "WEFT_JOIN_TIMEOUT") != std::string::npos,
+                  ranks.output(0));
+  }
+  {
+    RankProcesses ranks("everything", 1,
+                        {"WORLD_SIZE=2", "GROUP_WORLD_SIZE=2", "WEFT_JOIN_TIMEOUT=1"});
+    const int code = ranks.wait(0);
+    const std::string text = ranks.output(0);
+    CHECK_MESSAGE(
+        (code == 13 || text.find("TimeoutError: group 'world': of 2 ranks, rank 1 did not "
+                                 "join in time; start") != std::string::npos),
+        text);  // 13: without gloo
+  }
+}
+
 TEST_CASE("processes: a rank without room for a descriptor says so, and all go on") {
   RankProcesses ranks("run out of descriptors", 3);
   for (int r = 0; r < 3; ++r) {
@@ -259,7 +281,7 @@ TEST_CASE("init_process_group: alone, and with variables that make no sense") {
     const auto environment = with("4", "1", "2");
     const std::string text = text_of<Error>([] { init_process_group(); });
     CHECK_MESSAGE((text.find("was built without it; install libgloo-dev") != std::string::npos ||
-                   text.find("neither WEFT_STORE nor MASTER_ADDR") != std::string::npos),
+                   text.find("nothing says where the ranks meet") != std::string::npos),
                   text);
   }
 }

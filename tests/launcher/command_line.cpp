@@ -107,6 +107,19 @@ TEST_CASE("launcher: usage errors name value and remedy, exit code 2") {
   refuses("launcher_unknown_beginning", 2, {"--nproc", "2", kProbe});
   refuses("launcher_unknown_beginning_dashes", 2, {"--nproc-per", "2", kProbe});
   refuses("launcher_unknown_flag", 2, {"-x", kProbe});
+  refuses("launcher_cut_option", 2, {"--nproc", "2", kProbe});
+  refuses("launcher_mpirun_np", 2, {"-np", "2", kProbe});
+  refuses("launcher_torchrun_module", 2, {"-m", kProbe});
+  refuses("launcher_mpirun_host", 2, {"--host", "a,b", kProbe});
+  refuses("launcher_torchrun_numa", 2, {"--numa-binding=node", kProbe});
+  refuses("launcher_help_unknown", 2, {"help", "tset"});
+  refuses("launcher_no_hostfile", 2, {"--include", "a", kProbe});
+  refuses("launcher_redirects_rank", 2,
+          {"-n", "2", "--log_dir", "/no/such", "-r", "0:1,2:3", kProbe});
+  refuses("launcher_tee_rank", 2, {"-n", "1", "--log_dir", "/no/such", "--tee=1:3", kProbe});
+  refuses("launcher_filter_rank", 2, {"-n", "3", "--local_ranks_filter", "0,3", kProbe});
+  refuses("launcher_prefix_name", 2, {"--log_line_prefix_template", "<${rank}/${role}> ", kProbe});
+  refuses("launcher_prefix_open", 2, {"--log_line_prefix_template", "${rank", kProbe});
   refuses("launcher_unknown_command", 2, {"lunch", kProbe});
   // With commands as they might be, as the real list grows.
   CHECK(compare_error_text("launcher_unknown_word",
@@ -232,7 +245,17 @@ TEST_CASE("options: flag over environment over default") {
   CHECK_THROWS_AS(options_of({"-n", "", "p"}), LaunchError);
 }
 
+TEST_CASE("options: ranks that a file names may be more than a flag asks for") {
+  CommandLine line = parse_command_line({"-n", "1", "p"});
+  const Setting filter{.option = &option_named("local_ranks_filter"),
+                       .value = "0,7",
+                       .layer = Layer::config,
+                       .spelling = "local_ranks_filter"};
+  CHECK(resolve(line, {filter}).local_ranks_filter == std::vector<int>{0, 7});
+}
+
 TEST_CASE("commands: what is likely meant begins with the same letter") {
+  CHECK(likely_meant("num", {"nproc", "num_processes", "nuke"}) == "num_processes");
   const std::vector<std::string> names = {"config", "env", "launch"};
   CHECK(likely_meant("confgi", names) == "config");
   CHECK(likely_meant("lunch", names) == "launch");

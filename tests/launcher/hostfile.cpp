@@ -47,6 +47,32 @@ TEST_CASE("hostfile: it is read from a path") {
       "hostfile_missing_config", [&] { read_hostfile(setting); }, plain);
 }
 
+TEST_CASE("hostfile: filters take hosts or slots of them, or leave them out") {
+  const auto hosts = parse_hostfile("a slots=4\nb slots=2\nc\nfd00::2\n", "hosts");
+  const auto filtered = [&](const std::string& value, bool include) {
+    const Setting setting{.option = &option_named(include ? "include" : "exclude"),
+                          .value = value,
+                          .layer = Layer::flag,
+                          .spelling = include ? "--include" : "--exclude"};
+    return filter_hosts(hosts, setting, include);
+  };
+  CHECK(filtered("b@a:0,3", true) == Entries{{"b", 2}, {"a", 2}});
+  CHECK(filtered("fd00::2", true) == Entries{{"fd00::2", 0}});
+  CHECK(filtered("a@c", false) == Entries{{"b", 2}, {"fd00::2", 0}});
+  CHECK(filtered("a:1@b:0,1", false) == Entries{{"a", 3}, {"c", 0}, {"fd00::2", 0}});
+  const auto fails = [&](const std::string& name, const std::string& value, bool include) {
+    check_error<LaunchError>(name, [&] { filtered(value, include); });
+  };
+  fails("filter_unknown", "a@d", true);
+  fails("filter_slot", "a:4", true);
+  fails("filter_slot_word", "a:x", false);
+  fails("filter_no_slots", "c:0", true);
+  fails("filter_twice", "a@b@a:1", false);
+  fails("filter_slot_twice", "a:1,1", true);
+  fails("filter_nobody", "a@b@c@fd00::2", false);
+  fails("filter_no_word", "a@", true);
+}
+
 TEST_CASE("hostfile: what is malformed is named with line and column, exit code 2") {
   const auto fails = [](const std::string& name, const std::string& text) {
     check_error<ConfigError>(name, [&] { parse_hostfile(text, "hosts"); });

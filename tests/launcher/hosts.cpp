@@ -107,6 +107,18 @@ TEST_CASE(
   CHECK(cluster.logged().find("127.0.0.3 exec '" + kLauncher + "' remote\n") != std::string::npos);
 }
 
+TEST_CASE("hosts: filters choose among the hosts of the hostfile and their slots") {
+  const Cluster cluster("127.0.0.2 slots=2\n127.0.0.3 slots=4\nunreachable\n");
+  const auto result = launch(cluster.arguments({"--exclude", "unreachable@127.0.0.3:0,1,3", kProbe,
+                                                "env=WORLD_SIZE", "env=LOCAL_WORLD_SIZE"}));
+  CHECK(result.exit_code == 0);
+  CHECK(count_of(result.out, "] WORLD_SIZE=3\n") == 3);
+  CHECK(count_of(result.out, "[2] LOCAL_WORLD_SIZE=1\n") == 1);
+  const auto one = launch(cluster.arguments({"--include=127.0.0.2:1", kProbe, "env=WORLD_SIZE"}));
+  CHECK(one.exit_code == 0);
+  CHECK(count_of(one.out, "WORLD_SIZE=1\n") == 1);
+}
+
 TEST_CASE("hosts: ranks run in the folder where the launcher was started") {
   const Cluster cluster("127.0.0.2\n");
   char folder[4096] = "";
