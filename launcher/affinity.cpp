@@ -122,6 +122,7 @@ Placement place(Bind bind, const std::vector<Cpu>& cpus, int local_rank, int ran
   for (int other = 0; other < ranks; ++other)
     if (share(units.size(), other, ranks).first == first) ++sharers;
   result.threads = static_cast<int>(std::max<size_t>(1, cores / sharers));
+  result.shared = bind == Bind::core && sharers > 1;
   result.text = fmt::format("CPUs {} (node {}), {}", cpu_list(result.cpus), cpu_list(nodes),
                             counted(result.threads, "thread"));
   return result;

@@ -22,6 +22,7 @@ struct Placement {
   std::vector<int> cpus;  ///< empty: not bound
   int threads = 1;        ///< WEFT_NUM_THREADS where nobody sets it
   std::string text;       ///< "CPUs 0-3 (node 0), 4 threads"
+  bool shared = false;    ///< bound to a core that another rank is bound to as well
 };
 
 /// Where rank `local_rank` of `ranks` goes. core: physical cores are dealt out in order, node by

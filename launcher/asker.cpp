@@ -171,11 +171,19 @@ class RawMode {
 
 enum class Key { up, down, first, last, enter, digit, other, end };
 
-size_t columns() {
+constexpr int kLeastColumns = 30, kLeastRows = 12;  // for a menu that can be read and drawn again
+
+/// Of the terminal; as usual where it does not say.
+winsize terminal_size() {
   winsize size{};
-  if (::ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) != 0 || size.ws_col < 20) return 80;
-  return size.ws_col;
+  if (::ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) != 0) size = {};
+  if (size.ws_col == 0) size.ws_col = 80;
+  if (size.ws_row == 0) size.ws_row = 24;
+  return size;
 }
+
+/// Those of a menu, should the terminal have become smaller since.
+size_t columns() { return std::max<size_t>(20, terminal_size().ws_col); }
 
 /// At most `width` bytes, so that no line of a menu wraps.
 std::string cut(const std::string& text, size_t width) {
@@ -291,7 +299,9 @@ class TerminalAsker : public LineAsker {
 std::unique_ptr<Asker> make_asker() {
   const bool terminal = ::isatty(STDIN_FILENO) == 1 && ::isatty(STDOUT_FILENO) == 1 &&
                         env::get("TERM").value_or("dumb") != "dumb";
-  if (terminal) return std::make_unique<TerminalAsker>();
+  const winsize size = terminal_size();
+  const bool room = size.ws_col >= kLeastColumns && size.ws_row >= kLeastRows;
+  if (terminal && room) return std::make_unique<TerminalAsker>();
   return std::make_unique<LineAsker>();
 }
 

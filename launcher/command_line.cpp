@@ -1,6 +1,7 @@
 #include <weft/launcher/command_line.hpp>
 
 #include <algorithm>
+#include <cctype>
 #include <cstddef>
 #include <string_view>
 #include <utility>
@@ -39,6 +40,14 @@ constexpr std::pair<std::string_view, std::string_view> kElsewhere[] = {
     {"tpu", "there is no support of TPUs"},
 };
 
+/// The option that `bare` was likely meant to be, with its dashes; empty where none is near.
+std::string meant_option(std::string bare) {
+  for (char& c : bare) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  if (bare.size() == 1) return find_option(bare) != nullptr || bare == "h" ? "-" + bare : "";
+  const std::string meant = likely_meant(bare, launch_flag_names());
+  return meant.empty() ? "" : "--" + meant;
+}
+
 /// The program and its arguments, or an error about the flag that stands in its place.
 std::vector<std::string> program_of(std::vector<std::string> rest) {
   if (!rest.empty() && rest[0] == "--") {
@@ -51,9 +60,9 @@ std::vector<std::string> program_of(std::vector<std::string> rest) {
   std::replace(bare.begin(), bare.end(), '-', '_');
   for (const auto& [name, remedy] : kElsewhere)
     if (bare == name) usage(fmt::format("unknown option {}: {}", flag, remedy));
-  const std::string meant = bare.size() < 2 ? "" : likely_meant(bare, launch_flag_names());
+  const std::string meant = meant_option(bare);
   usage(meant.empty() ? fmt::format("unknown option {}", flag)
-                      : fmt::format("unknown option {}, did you mean --{}?", flag, meant));
+                      : fmt::format("unknown option {}, did you mean {}?", flag, meant));
 }
 
 /// Note [Words as they are]
@@ -81,6 +90,9 @@ class Parser {
       ++next_;
       return true;
     }
+    for (const char* flag : {"--help=", "-h=", "--version="})
+      if (word.starts_with(flag))
+        usage(fmt::format("{}: takes no value", word.substr(0, word.find('='))));
     if (!word.starts_with("--"))
       return word.starts_with('-') && word.size() > 1 && take_short(word);
     const size_t equals = word.find('=');

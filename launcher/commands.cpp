@@ -82,12 +82,6 @@ std::vector<std::string> all_commands(const std::vector<std::string>& folders) {
 
 std::string likely_meant(const std::string& text, const std::vector<std::string>& candidates) {
   std::vector<std::string> similar;
-  const std::string* whole = nullptr;  // the shortest that begins so
-  for (const std::string& candidate : candidates)
-    if (text.size() > 1 && candidate.starts_with(text) &&
-        (whole == nullptr || candidate.size() < whole->size()))
-      whole = &candidate;
-  if (whole != nullptr) return *whole;
   for (const std::string& candidate : candidates)
     if (!text.empty() && candidate.starts_with(text.front())) similar.push_back(candidate);
   // A word that was cut short means one that goes on, however far.

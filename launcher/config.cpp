@@ -366,12 +366,15 @@ std::optional<ConfigFile> find_config(const CommandLine& line) {
   for (const GivenFlag& given : line.flags)
     if (given.option == &option_named("config_file")) path = given.value;
   if (path) {
+    if (path->empty())
+      throw LaunchError(kExitUsage, "--config_file=: a file's name is missing; none: no file");
     if (*path == "none") return std::nullopt;
     return load_config(*path);
   }
   const std::string usual = default_config_path();
   struct stat info {};
-  if (usual.empty() || ::stat(usual.c_str(), &info) != 0) return std::nullopt;
+  // A link that leads nowhere is there, and not what its author meant.
+  if (usual.empty() || ::lstat(usual.c_str(), &info) != 0) return std::nullopt;
   return load_config(usual);
 }
 

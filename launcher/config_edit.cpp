@@ -98,12 +98,16 @@ class Editor {
     if (!lines_.empty() && lines_[0].ends_with('\r')) return_ = "\r";
   }
 
-  std::string run(const Node& before, const Node& after) {
+  /// Nothing where places are not those of the lines, such as with other line ends.
+  std::optional<std::string> run(const Node& before, const Node& after) {
     change_map(before, after, static_cast<int>(lines_.size()) + 1, "");
     // From the bottom, so that line numbers stay true; of several at one line the last goes first.
     std::stable_sort(changes_.begin(), changes_.end(),
                      [](const Change& a, const Change& b) { return a.line < b.line; });
     for (auto change = changes_.rbegin(); change != changes_.rend(); ++change) {
+      const auto count = static_cast<int>(lines_.size());
+      if (change->line < 1 || change->removed < 0 || change->line - 1 + change->removed > count)
+        return std::nullopt;
       const auto at = lines_.begin() + change->line - 1;
       lines_.insert(lines_.erase(at, at + change->removed), change->added.begin(),
                     change->added.end());
@@ -120,7 +124,10 @@ class Editor {
     std::vector<std::string> added = {};
   };
 
-  std::string_view line(int number) const { return lines_[static_cast<size_t>(number) - 1]; }
+  std::string_view line(int number) const {
+    const auto at = static_cast<size_t>(number) - 1;
+    return at < lines_.size() ? std::string_view(lines_[at]) : std::string_view();
+  }
 
   bool says_nothing(int number) const {
     if (number < 1) return false;
@@ -249,8 +256,8 @@ class Editor {
 std::optional<std::string> edited(const std::string& text, const Node& before, const Node& after) {
   if (before.kind != Node::Kind::map && before.kind != Node::Kind::null) return std::nullopt;
   try {
-    std::string result = Editor(text).run(before, after);
-    if (same(yaml::parse(result, "edited"), after)) return result;
+    auto result = Editor(text).run(before, after);
+    if (result && same(yaml::parse(*result, "edited"), after)) return result;
   } catch (const FormatError&) {  // no document at all
   }
   return std::nullopt;

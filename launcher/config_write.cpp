@@ -307,7 +307,10 @@ void write_atomically(const std::string& path, const std::string& text) {
   std::error_code error;
   std::filesystem::create_directories(std::filesystem::path(target).parent_path(), error);
   if (error) cannot_write(path, error.message());
-  if (std::filesystem::is_directory(target, error)) cannot_write(path, "it is a folder");
+  const auto status = std::filesystem::status(target, error);
+  if (std::filesystem::is_directory(status)) cannot_write(path, "it is a folder");
+  if (std::filesystem::exists(status) && !std::filesystem::is_regular_file(status))
+    cannot_write(path, "it is a device or a pipe");  // which a file would replace
   Replacement file(target);
   file.fill(text);
   file.rename();

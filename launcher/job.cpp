@@ -199,6 +199,9 @@ void Job::step() {
   on_timers();
   out_.flush();
   err_.flush();
+  // To a person alone: others read on stderr what failed first.
+  if (out_.closed() && out_.error() == 0 && err_.terminal() && !std::exchange(told_unread_, true))
+    say("launcher: nobody reads standard output any more; the job goes on without it");
 }
 
 void Job::on_event(uint64_t tag) {

@@ -172,6 +172,7 @@ class Job {
   int exit_code_ = 0;
   int first_failed_ = -1;
   std::string failure_line_;
+  bool told_unread_ = false;
   bool awaiting_ = false;   // the answer to on_failure
   bool elsewhere_ = false;  // the first failure was on another host
   std::vector<pid_t> immortal_;

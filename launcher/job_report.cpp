@@ -93,6 +93,11 @@ void Job::say_rest() {
     for (const LineStream* stream : {member.out.get(), member.err.get()})
       if (stream != nullptr && !stream->log_error().empty())
         say("launcher: " + stream->log_error());
+  const bool shared = std::any_of(options_.placements.begin(), options_.placements.end(),
+                                  [](const Placement& placement) { return placement.shared; });
+  if (shared && !options_.quiet)
+    say(fmt::format("launcher: --bind core: {} on fewer cores, so that some share one",
+                    counted(size(), "rank")));
   if (options_.debug && !options_.placements.empty())
     for (int rank = 0; rank < size(); ++rank)
       say(fmt::format("launcher: rank {} (pid {}): {}", rank_of(rank),

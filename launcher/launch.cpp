@@ -182,8 +182,10 @@ class LocalLaunch {
     job_.id = options.rdzv_id.empty() ? random_id() : options.rdzv_id;
     job_.launcher_id = random_id();
     job_.token = random_token();
-    store_.emplace(dist::StoreServerOptions{
-        .token = job_.token, .report = [this](std::string_view text) { reports_.add(text); }});
+    // See Note [MASTER_ADDR and MASTER_PORT].
+    const bool unasked = options.setting("main_process_port").spelling == "MASTER_PORT" &&
+                         !options.given("rdzv_endpoint");
+    open_store(options.rdzv_endpoint && !unasked ? options.rdzv_endpoint->port : 0);
     job_.host = store_->address();
     job_.port = store_->port();
   }
@@ -203,6 +205,24 @@ class LocalLaunch {
   }
 
  private:
+  /// On the port that was asked for; where another job has it, on any, as nobody but the ranks,
+  /// which are told, has to find it.
+  void open_store(int port) {
+    dist::StoreServerOptions options{
+        .port = port, .token = job_.token, .report = [this](std::string_view text) {
+          reports_.add(text);
+        }};
+    try {
+      store_.emplace(options);
+    } catch (const IoError&) {
+      if (port == 0) throw;
+      options.port = 0;
+      store_.emplace(options);
+      reports_.add(fmt::format("port {} is taken on this host; the job's store had port {}", port,
+                               store_->port()));
+    }
+  }
+
   bool is_last(int code) const {
     return code == 0 || stopped_ || job_.attempt >= options_.max_restarts || never_starts(code);
   }

@@ -219,9 +219,16 @@ class Resolver {
     options_.log_dir = at("log_dir").value;
     options_.redirects = read_mask(at("redirects"));
     options_.tee = read_mask(at("tee"));
-    options_.log_line_prefix_template =
-        given("log_line_prefix_template") ? at("log_line_prefix_template").value : std::string();
+    if (given("log_line_prefix_template"))
+      options_.log_line_prefix_template = at("log_line_prefix_template").value;
     options_.local_ranks_filter = read_integers(at("local_ranks_filter"));
+    const auto& filter = options_.local_ranks_filter;
+    const bool alone = options_.nnodes_max == 1 && options_.hostfile.empty();
+    if (alone && !filter.empty() &&
+        *std::min_element(filter.begin(), filter.end()) >= options_.ranks)
+      options_.warnings.push_back(
+          fmt::format("launcher: {}: ranks are numbered from 0 to {}, so no output was shown",
+                      shown(at("local_ranks_filter")), options_.ranks - 1));
     const std::string color = read_choice(at("color"));
     options_.color = color == "always"  ? Color::always
                      : color == "never" ? Color::never
@@ -232,7 +239,6 @@ class Resolver {
                ": writes to files, but there is no folder for them; add --log_dir FOLDER");
     for (const auto& [rank, mask] : options_.redirects.some) require_rank(at("redirects"), rank);
     for (const auto& [rank, mask] : options_.tee.some) require_rank(at("tee"), rank);
-    for (const int rank : options_.local_ranks_filter) require_rank(at("local_ranks_filter"), rank);
   }
 
   /// Refuses a local rank that the ranks asked for do not have. Where their number comes from a

@@ -82,11 +82,11 @@ struct LaunchOptions {
   std::string hostfile = {};  ///< empty: none
   int max_restarts = 0;
 
-  std::string log_dir = {};                   ///< empty: none
-  StreamMask redirects = {};                  ///< to files of log_dir alone
-  StreamMask tee = {};                        ///< to files of log_dir and to the console
-  std::string log_line_prefix_template = {};  ///< empty: "[${rank}] "
-  std::vector<int> local_ranks_filter = {};   ///< empty: all ranks' output is shown
+  std::string log_dir = {};   ///< empty: none
+  StreamMask redirects = {};  ///< to files of log_dir alone
+  StreamMask tee = {};        ///< to files of log_dir and to the console
+  std::optional<std::string> log_line_prefix_template = {};  ///< none: "[${rank}] "
+  std::vector<int> local_ranks_filter = {};                  ///< empty: all ranks' output is shown
   Color color = Color::automatic;
 
   Bind bind = Bind::none;

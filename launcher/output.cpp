@@ -60,7 +60,7 @@ OutputOptions output_options(const LaunchOptions& options, const std::string& jo
 }
 
 bool needs_pipe(const OutputOptions& options, int ranks) {
-  return ranks > 1 || !options.log_folder.empty() || !options.prefix.empty() ||
+  return ranks > 1 || !options.log_folder.empty() || !options.prefix.value_or("").empty() ||
          !options.shown.empty();
 }
 
@@ -80,8 +80,7 @@ StreamOptions stream_options(const OutputOptions& options, Stream stream, const 
                       std::count(options.shown.begin(), options.shown.end(), local_rank) > 0;
   if (wanted && (!redirected || teed)) result.sink = &sink;
   const std::string initial = ranks > 1 ? "[${rank}] " : "";
-  result.prefix =
-      expand_prefix(options.prefix.empty() ? initial : options.prefix, place, options.job_id);
+  result.prefix = expand_prefix(options.prefix.value_or(initial), place, options.job_id);
   if (is_coloured(options.color, sink.terminal()) && !result.prefix.empty())
     result.prefix = fmt::format("\x1b[{}m{}\x1b[0m",
                                 kColors[static_cast<size_t>(rank) % kColors.size()], result.prefix);

@@ -1,6 +1,7 @@
 // Where the ranks' output goes, and under what name.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -13,7 +14,8 @@ struct OutputOptions {
   std::string log_folder = {};  ///< of this job and attempt; empty: no files
   StreamMask redirects = {};    ///< as in LaunchOptions
   StreamMask tee = {};          ///< the same
-  std::string prefix = {};      ///< template; empty: "[${rank}] ", or none for a rank alone
+  /// Template; none: "[${rank}] ", or nothing for a rank alone.
+  std::optional<std::string> prefix = {};
   std::vector<int> shown = {};  ///< ranks of this host that are shown; empty: all
   Color color = Color::automatic;
   std::string job_id = {};

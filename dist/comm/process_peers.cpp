@@ -159,7 +159,9 @@ class ProcessPeers final : public Peers {
 
   std::optional<std::string> gone(int rank) override {
     pollfd watched{pidfds_[static_cast<size_t>(rank)].get(), POLLIN, 0};
-    if (poll(&watched, 1, 0) > 0) return "is gone";
+    // Other events than this one tell of the descriptor: the program has closed what is not its
+    // own.
+    if (poll(&watched, 1, 0) > 0 && (watched.revents & POLLIN) != 0) return "is gone";
     return std::nullopt;
   }
 

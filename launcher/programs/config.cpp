@@ -78,7 +78,9 @@ bool exists(const std::string& path) {
 /// The text of `document`; in YAML that of the file, where there is one, but for the lines that
 /// change.
 std::string text_of(const std::string& path, const yaml::Node& document, bool keep) {
-  if (!keep || path.ends_with(".json") || !exists(path)) return emit(document, path);
+  struct stat info {};
+  const bool there = ::stat(path.c_str(), &info) == 0 && S_ISREG(info.st_mode);
+  if (!keep || path.ends_with(".json") || !there) return emit(document, path);
   const yaml::Node before = yaml::read_file(path);  // which knows how large a file may be
   std::ifstream file(path, std::ios::binary);
   const std::string text((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
@@ -213,13 +215,18 @@ class Parser {
     static const std::vector<std::string> actions = {"default", "set", "show", "update",
                                                      "validate"};
     while (next_ < words_.size()) take(words_[next_++], actions);
+    const bool resolves = result_.action == "show" && result_.resolved;  // as launch does
+    if (result_.path_given && result_.path.empty())
+      usage("--config_file=: a file's name is missing");
     if (!result_.path_given) {
       result_.path = weft::env::get("WEFT_CONFIG_FILE").value_or(default_config_path());
-      if (result_.path.empty() && !result_.help)
+      if (result_.path.empty() && !result_.help && !resolves)
         usage(
             "no place for default_config.yaml: HOME is not set; set WEFT_HOME, or give "
             "--config_file");
     }
+    if (result_.path == "none" && !resolves && !result_.help)
+      usage("none: stands for no file at all; a file of that name is ./none");
     return std::move(result_);
   }
 

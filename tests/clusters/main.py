@@ -29,9 +29,9 @@ def main():
     os.chmod(folder, 0o711)  # munge wants its socket to be within reach of all users
     scratch = os.path.join(folder, "tmp")
     os.mkdir(scratch)
-    # A shell starts what runs in its background with these ignored, and so would be the launchers.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGQUIT, signal.SIG_DFL)
+    # A shell has what it starts in the background ignore them, and so all that is started here.
+    for number in (signal.SIGINT, signal.SIGQUIT):
+        signal.signal(number, signal.SIG_DFL)
     # What an outer job has left in the environment would be taken for this one's.
     for name in list(os.environ):
         if name.startswith(("SLURM", "OMPI", "PMI", "WEFT_", "MASTER_", "RANK", "WORLD_SIZE",

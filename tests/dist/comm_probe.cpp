@@ -351,6 +351,15 @@ void die_while_sharing(const Group& group, int rank) {
   group.allocate_shared(4096);
 }
 
+/// A program that closes what it has not opened; its descriptors of the others go with it.
+void close_descriptors(const Group& group) {
+  group.barrier();
+  for (int fd = 3; fd < 256; ++fd) close(fd);
+  const Tensor many = full({1 << 20}, 1.0);  // long enough to look after each other
+  group.all_reduce(many);
+  check(many.slice(0, 0, 1).item<int>() == group.size(), "sum without descriptors");
+}
+
 int run(const std::string& probe) {
   try {
     const Group group = init_process_group();
@@ -372,6 +381,7 @@ int run(const std::string& probe) {
     }
     if (probe == "all checks") pass_all_checks(group);
     if (probe == "send instead") send_instead(group);
+    if (probe == "close descriptors") close_descriptors(group);
     if (probe == "fork children") fork_children(group);
     if (probe == "run out of descriptors") run_out_of_descriptors(group);
     if (probe == "fail to split") fail_to_split(group);

@@ -187,6 +187,11 @@ TEST_CASE("processes: a forked child that ends takes nobody along") {
   for (int r = 0; r < 2; ++r) CHECK_MESSAGE(ranks.wait(r) == 0, ranks.output(r));
 }
 
+TEST_CASE("processes: a program that closes all descriptors takes nobody for dead") {
+  RankProcesses ranks("close descriptors", 3);
+  for (int r = 0; r < 3; ++r) CHECK_MESSAGE(ranks.wait(r) == 0, ranks.output(r));
+}
+
 TEST_CASE("processes: ranks that do not join are named") {
   {
     RankProcesses ranks("everything", 1,

@@ -106,6 +106,12 @@ TEST_CASE("launcher: usage errors name value and remedy, exit code 2") {
   refuses("launcher_unknown_option", 2, {"--nproc_per_nod", "2", kProbe});
   refuses("launcher_unknown_beginning", 2, {"--nproc", "2", kProbe});
   refuses("launcher_unknown_beginning_dashes", 2, {"--nproc-per", "2", kProbe});
+  refuses("launcher_unknown_short", 2, {"--n", "2", kProbe});
+  refuses("launcher_unknown_capitals", 2, {"--NUM-PROCESSES", "2", kProbe});
+  refuses("launcher_unknown_mpirun", 2, {"-np", "2", kProbe});
+  refuses("launcher_help_value", 2, {"--help=all", kProbe});
+  refuses("launcher_version_value", 2, {"--version=1"});
+  refuses("launcher_config_empty", 2, {"--config_file=", kProbe});
   refuses("launcher_unknown_flag", 2, {"-x", kProbe});
   refuses("launcher_cut_option", 2, {"--nproc", "2", kProbe});
   refuses("launcher_mpirun_np", 2, {"-np", "2", kProbe});
@@ -117,7 +123,6 @@ TEST_CASE("launcher: usage errors name value and remedy, exit code 2") {
   refuses("launcher_redirects_rank", 2,
           {"-n", "2", "--log_dir", "/no/such", "-r", "0:1,2:3", kProbe});
   refuses("launcher_tee_rank", 2, {"-n", "1", "--log_dir", "/no/such", "--tee=1:3", kProbe});
-  refuses("launcher_filter_rank", 2, {"-n", "3", "--local_ranks_filter", "0,3", kProbe});
   refuses("launcher_prefix_name", 2, {"--log_line_prefix_template", "<${rank}/${role}> ", kProbe});
   refuses("launcher_prefix_open", 2, {"--log_line_prefix_template", "${rank", kProbe});
   refuses("launcher_unknown_command", 2, {"lunch", kProbe});
@@ -247,11 +252,12 @@ TEST_CASE("options: flag over environment over default") {
 
 TEST_CASE("options: ranks that a file names may be more than a flag asks for") {
   CommandLine line = parse_command_line({"-n", "1", "p"});
-  const Setting filter{.option = &option_named("local_ranks_filter"),
-                       .value = "0,7",
-                       .layer = Layer::config,
-                       .spelling = "local_ranks_filter"};
-  CHECK(resolve(line, {filter}).local_ranks_filter == std::vector<int>{0, 7});
+  const auto from_file = [](const char* name, const char* value) {
+    return Setting{
+        .option = &option_named(name), .value = value, .layer = Layer::config, .spelling = name};
+  };
+  const auto options = resolve(line, {from_file("tee", "0:1,7:3"), from_file("log_dir", "logs")});
+  CHECK(options.tee.of(7) == 3);
 }
 
 TEST_CASE("commands: what is likely meant begins with the same letter") {

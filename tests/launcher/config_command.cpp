@@ -299,6 +299,12 @@ TEST_CASE("config: usage") {
                   {.env = {"HOME", "WEFT_HOME", "XDG_CACHE_HOME", "WEFT_CONFIG_FILE"}});
   CHECK(homeless.exit_code == 2);
   CHECK(homeless.err.find("HOME is not set") != std::string::npos);
+  const auto resolved =
+      run_process({kLauncher, "config", "show", "--resolved"},
+                  {.env = {"HOME", "WEFT_HOME", "XDG_CACHE_HOME", "WEFT_CONFIG_FILE"}});
+  CHECK(resolved.exit_code == 0);  // as a launch would go without a file
+  home.refuses("config_file_none", {"set", "--config_file", "none", "grace=3"});
+  home.refuses("config_file_empty", {"set", "--config_file=", "grace=3"});
 }
 
 TEST_CASE("config: answers by lines, where there is no terminal") {
@@ -417,6 +423,16 @@ TEST_CASE("config: questions on a terminal, with arrow keys and with numbers") {
   CHECK(value_in(home, "mixed_precision") == "bf16");
   CHECK(value_in(home, "max_restarts") == "3");
   CHECK(value_in(home, "debug") == "true");
+}
+
+TEST_CASE("config: a terminal that is too narrow for menus asks by lines") {
+  const Home home;
+  PseudoTerminal terminal({kLauncher, "config"}, {home.variable(), "TERM=xterm"}, 20);
+  terminal.wait_for("1) several ranks on CPUs");
+  terminal.wait_for("[1]: ");
+  CHECK(terminal.output().find('\x1b') == std::string::npos);
+  terminal.send("\x03");
+  CHECK(terminal.finish() == 130);
 }
 
 TEST_CASE("config: Ctrl-C leaves the terminal and the file as they were") {

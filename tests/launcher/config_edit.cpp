@@ -1,8 +1,11 @@
 // `launcher config set` and `update` on files that people have written by hand.
 #include <doctest/doctest.h>
+#include <sys/stat.h>
 
+#include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -11,6 +14,7 @@
 #include <weft/launcher/config.hpp>
 #include <weft/launcher/config_edit.hpp>
 #include <weft/launcher/config_write.hpp>
+#include <weft/launcher/error.hpp>
 #include <weft/tests/launcher/launched.hpp>
 #include <weft/tests/support/errors.hpp>
 #include <weft/tests/support/temp_dir.hpp>
@@ -20,6 +24,7 @@ using namespace weft::launcher;
 
 namespace {
 
+using Words = std::vector<std::string>;
 using Values = std::vector<std::pair<std::string, std::string>>;
 
 /// The file's text after `config set` of the values; empty where it would be written anew.
@@ -54,6 +59,13 @@ deepspeed_config:
 env: [A=b, "C=d # e"]  # for the ranks
 # the end
 )";
+
+/// Every option's value, in the order of the alphabet.
+std::set<std::string> shown(const ConfigFile& file) {
+  std::set<std::string> all;
+  for (const Setting& setting : file.settings) all.insert(setting.spelling + "=" + setting.value);
+  return all;
+}
 
 std::string changed(const std::string& from, const std::string& to) {
   REQUIRE(count_of(kFile, from) == 1);
@@ -121,6 +133,50 @@ TEST_CASE("config set: a key goes with its line and its values, the comments aro
   CHECK(after("{grace: 3}\n", {{"grace", "4"}}) == "");  // which is written anew
 }
 
+TEST_CASE("config set: texts in every shape are changed truly, or not at all") {
+  const Words lines[] = {
+      {"grace: 3", "'grace' : 3 # s", "grace:\n  3", "? grace\n: 3", "grace: !!int 3"},
+      {"env: [A=b]", "env:\n- A=b # one\n# two\n- C=d", "env: {A: b}", "env:\n    A: b\n\n    C: d",
+       "env: [A=b,\n  C=d]"},
+      {"fsdp_config:\n   fsdp_version: 2 # v", "fsdp_config: {version: 2}", "fsdp_config:",
+       "fsdp_config: # none\n  # at all", "\"fsdp_config\":\n  'version' :   \"2\"   # quoted"},
+      {"log_dir: |\n  a # b\n\n  c", "log_dir: >-\n  a\n  b", "log_dir: 'it''s # a'#b",
+       "log_dir: a#b", "log_dir: \"a\\\" # b\"  # c"}};
+  const Values values = {
+      {"grace", "4"},    {"env", "X=y"},      {"fsdp_version", "1"},          {"log_dir", "b # c"},
+      {"grace", ""},     {"env", ""},         {"fsdp_version", ""},           {"log_dir", ""},
+      {"quiet", "true"}, {"zero_stage", "1"}, {"fsdp_offload_params", "true"}};
+  int kept = 0, all = 0;
+  for (int shape = 0; shape < 5 * 5 * 5 * 5; ++shape)
+    for (const char* end : {"\n", "\r\n", "\r", "\n# c\n\n"}) {
+      std::string text;
+      for (int i = 0, rest = shape; i < 4; ++i, rest /= 5)
+        text += lines[(i + shape) % 4][static_cast<size_t>(rest % 5)] + end;
+      weft::yaml::Node before;
+      try {
+        before = weft::yaml::parse(text, "f.yaml");
+        read_config(before, "f.yaml");
+      } catch (const weft::Error&) {
+        continue;  // such as a tag, which no configuration has
+      }
+      const auto& [key, value] = values[static_cast<size_t>(shape) % values.size()];
+      auto wanted = before;
+      set_value(wanted, key_to_set(key), value);
+      const auto result = edited(text, before, wanted);
+      ++all;
+      if (!result) continue;
+      ++kept;
+      CAPTURE(text);
+      CAPTURE(*result);
+      const auto there = weft::yaml::parse(*result, "f.yaml");
+      // The same keys and values, whatever their order.
+      CHECK(shown(read_config(there, "f.yaml")) ==
+            shown(read_config(weft::yaml::parse(emit(wanted, "f.yaml"), "f.yaml"), "f.yaml")));
+    }
+  CHECK(all > 500);
+  CHECK(kept * 2 > all);
+}
+
 TEST_CASE("config set and update: comments of the file survive the command") {
   const TempDir folder;
   const std::string path = folder / "f.yaml";
@@ -144,5 +200,13 @@ TEST_CASE("config set and update: comments of the file survive the command") {
                "grace: 3\n") == "mixed_precision: fp16  # half\n# what else\ngrace: 3\n");
   // One that cannot be changed line by line is whole all the same.
   CHECK(config({"set", "grace=4"}, "{grace: 3, quiet: true}\n") == "grace: 4\nquiet: true\n");
+  // A file takes the place of no device.
+  const std::string pipe = folder / "pipe";
+  REQUIRE(::mkfifo(pipe.c_str(), 0600) == 0);
+  const auto refused =
+      run_process({kLauncher, "config", "default", "--overwrite", "--config_file", pipe}, {});
+  CHECK(refused.exit_code == 2);
+  CHECK(refused.err == "launcher: " + pipe + ": cannot be written: it is a device or a pipe\n");
+  CHECK(std::filesystem::is_fifo(pipe));
   CHECK(config({"default", "--overwrite"}, kFile).find('#') == std::string::npos);
 }

@@ -1,6 +1,7 @@
 // Configuration files: the keys, their types, what is refused, and which value wins.
 #include <doctest/doctest.h>
 
+#include <filesystem>
 #include <fstream>
 #include <regex>
 #include <string>
@@ -367,6 +368,11 @@ TEST_CASE("config files: the default one, WEFT_CONFIG_FILE, and none at all") {
     const Environment environment({{"WEFT_HOME", std::nullopt}, {"XDG_CACHE_HOME", "/x"}});
     CHECK(default_config_path() == "/x/weft/default_config.yaml");
   }
+  // A default file that is a link to nowhere was meant to be read.
+  std::filesystem::remove(home / "default_config.yaml");
+  CHECK(ranks({}, {}) == 1);
+  std::filesystem::create_symlink("nowhere", home / "default_config.yaml");
+  CHECK(launch({"-n", "1", kProbe}, {"WEFT_HOME=" + home.path().string()}).exit_code == 2);
   const Environment environment(
       {{"WEFT_HOME", std::nullopt}, {"XDG_CACHE_HOME", "relative"}, {"HOME", "/h"}});
   CHECK(default_config_path() == "/h/.cache/weft/default_config.yaml");

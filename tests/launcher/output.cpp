@@ -14,6 +14,7 @@
 
 #include <weft/launcher/relay.hpp>
 #include <weft/tests/launcher/launched.hpp>
+#include <weft/tests/launcher/pseudo_terminal.hpp>
 #include <weft/tests/support/temp_dir.hpp>
 
 using namespace weft::test;
@@ -141,6 +142,20 @@ TEST_CASE("launcher: a reader that goes away does not end the job") {
   const auto result = job.finish();
   CHECK(result.exit_code == 0);
   CHECK(count_of(result.err, "done") == 2);
+}
+
+TEST_CASE("launcher: whoever watches is told that nobody reads the output") {
+  PseudoTerminal terminal({"/bin/sh", "-c",
+                           "'" + kLauncher +
+                               "' -n 2 --color never sh -c "
+                               "'while echo word; do sleep 0.02; done' | head -n 1"},
+                          {});
+  terminal.wait_for("] word\r\n");
+  terminal.wait_for(
+      "launcher: nobody reads standard output any more; the job goes on without it\r\n");
+  terminal.send("\x03");
+  terminal.wait_for("launcher: SIGINT passed on to 2 ranks");
+  CHECK(terminal.finish() == 130);
 }
 
 TEST_CASE("launcher: stdout and stderr in one file keep whole lines") {

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include <weft/dist/store/socket.hpp>
 #include <weft/launcher/cpus.hpp>
 #include <weft/launcher/launch.hpp>
 #include <weft/tests/launcher/launched.hpp>
@@ -59,6 +60,28 @@ TEST_CASE("launcher: each job has its own token, id and port; the token is in no
   }
   CHECK(first.finish().exit_code == 0);
   CHECK(second.finish().exit_code == 0);
+}
+
+TEST_CASE("launcher: a job of one host has the port that it asks for, or another one and says so") {
+  int port = 0;
+  weft::dist::detail::Fd taken = weft::dist::detail::listen_on("127.0.0.1", port);
+  const std::string asked = std::to_string(port);
+  const auto other = launch({"-n", "2", "--main_process_port", asked, kProbe, "env=MASTER_PORT"});
+  CHECK(other.exit_code == 0);
+  std::smatch found;
+  REQUIRE(std::regex_match(other.err, found,
+                           std::regex("launcher: port " + asked +
+                                      " is taken on this host; the job's store had port ([0-9]+)"
+                                      "\n")));
+  CHECK(found[1] != asked);
+  CHECK(count_of(other.out, "] MASTER_PORT=" + found[1].str() + "\n") == 2);
+  const auto inherited = launch({"-n", "2", kProbe}, {"MASTER_PORT=" + asked});
+  CHECK(inherited.err.empty());
+  taken.reset();
+  const auto same =
+      launch({"-n", "2", "--rdzv_endpoint", "localhost:" + asked, kProbe, "env=MASTER_PORT"});
+  CHECK(same.err.empty());
+  CHECK(count_of(same.out, "] MASTER_PORT=" + asked + "\n") == 2);
 }
 
 TEST_CASE("launcher: ranks share the CPUs, a number given by the user stays") {

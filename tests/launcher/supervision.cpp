@@ -217,6 +217,20 @@ TEST_CASE("bind: the topology as the system describes it, or without a descripti
   CHECK_FALSE(topology().empty());
 }
 
+TEST_CASE("bind: more ranks than cores are no secret") {
+  const auto cpus = topology();
+  CHECK_FALSE(place(Bind::core, cpus, 0, 1, 1).shared);
+  CHECK(place(Bind::core, cpus, 0, static_cast<int>(2 * cpus.size()), 1).shared);
+  CHECK_FALSE(place(Bind::numa, cpus, 0, static_cast<int>(2 * cpus.size()), 1).shared);
+  if (cpus.size() > 32) return;  // as many ranks would say no more
+  const std::string ranks = std::to_string(cpus.size() + 1);
+  const auto result = launch({"-n", ranks, "--bind", "core", "true"});
+  CHECK(result.exit_code == 0);
+  CHECK(result.err ==
+        "launcher: --bind core: " + ranks + " ranks on fewer cores, so that some share one\n");
+  CHECK(launch({"-q", "-n", ranks, "--bind", "core", "true"}).err.empty());
+}
+
 TEST_CASE("bind: ranks run where they are bound, which debug reports") {
   const auto result = launch({"-n", "2", "--bind", "core", "--debug", kProbe, "affinity"});
   CHECK(result.exit_code == 0);
