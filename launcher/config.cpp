@@ -296,6 +296,11 @@ std::string unknown_key_text(std::string_view section, const std::string& name) 
   if (section.empty()) {
     for (const SectionRow& row : kSections) candidates.push_back(row.name);
   }
+  // A part of a key's name means that key, though others have more letters in common.
+  std::vector<std::string> longer;
+  for (const std::string& candidate : candidates)
+    if (name.size() > 2 && candidate.find(name) != std::string::npos) longer.push_back(candidate);
+  if (!longer.empty()) candidates = std::move(longer);
   return fmt::format("unknown key '{}'{}, did you mean '{}'?", shown_name,
                      section.empty() ? "" : fmt::format(" in {}", section),
                      detail::nearest(shown_name, candidates));
@@ -310,6 +315,11 @@ ConfigKey key_of(const std::string& text) {
                                               detail::nearest(section, sections)));
   }
   if (auto key = find_key(section, name)) return *key;
+  if (section.empty() && is_section(name))
+    throw LaunchError(kExitUsage, fmt::format("{}: holds keys of its own; name one, such as {}.{}",
+                                              name, name, keys_in(name).front().name));
+  if (section.empty() && name == "fp16")
+    throw LaunchError(kExitUsage, "fp16: is written mixed_precision=fp16 today");
   if (section.empty())
     for (const SectionRow& row : kSections)
       if (auto key = find_key(row.name, name)) return *key;

@@ -11,6 +11,17 @@ namespace {
 
 using Row = std::array<std::string, 3>;
 
+/// On one line: a value has whatever bytes its author wanted.
+std::string shown_value(const std::string& value) {
+  std::string text;
+  for (const char c : value) {
+    const auto byte = static_cast<unsigned char>(c);
+    text += byte < 0x20 || byte == 0x7f ? fmt::format("\\x{:02x}", static_cast<int>(byte))
+                                        : std::string(1, c);
+  }
+  return text;
+}
+
 /// Columns with two spaces in between.
 std::string table(const std::vector<Row>& rows) {
   size_t widths[2] = {0, 0};
@@ -32,7 +43,7 @@ std::string show_file(const ConfigFile& file) {
     const bool top_level = setting.origin.ends_with(":1");  // begins in the first column
     for (const std::string& full : keys_of(*setting.option))
       if (!top_level && (full.ends_with("." + key) || full.ends_with("_" + key))) key = full;
-    rows.push_back({key, setting.value, setting.origin});
+    rows.push_back({key, shown_value(setting.value), setting.origin});
   }
   return table(rows);
 }
@@ -46,7 +57,8 @@ std::string show_resolved(const LaunchOptions& options) {
     if (!given && (remote || option.section == Section::idle || option.kind == Kind::variable))
       continue;
     if (name_of(option) == "dry_run" || name_of(option) == "config_file") continue;
-    rows.push_back({name_of(option), setting.value.empty() ? "-" : setting.value, setting.origin});
+    rows.push_back({name_of(option), setting.value.empty() ? "-" : shown_value(setting.value),
+                    shown_value(setting.origin)});
   }
   return table(rows);
 }

@@ -222,13 +222,6 @@ class Resolver {
     if (given("log_line_prefix_template"))
       options_.log_line_prefix_template = at("log_line_prefix_template").value;
     options_.local_ranks_filter = read_integers(at("local_ranks_filter"));
-    const auto& filter = options_.local_ranks_filter;
-    const bool alone = options_.nnodes_max == 1 && options_.hostfile.empty();
-    if (alone && !filter.empty() &&
-        *std::min_element(filter.begin(), filter.end()) >= options_.ranks)
-      options_.warnings.push_back(
-          fmt::format("launcher: {}: ranks are numbered from 0 to {}, so no output was shown",
-                      shown(at("local_ranks_filter")), options_.ranks - 1));
     const std::string color = read_choice(at("color"));
     options_.color = color == "always"  ? Color::always
                      : color == "never" ? Color::never

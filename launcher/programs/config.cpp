@@ -126,11 +126,17 @@ int write_default(const Arguments& arguments) {
 int set(const Arguments& arguments) {
   if (arguments.rest.empty()) usage("set: no KEY=VALUE is given");
   yaml::Node document = load_document(arguments.path, false);
+  std::vector<std::string> named;
   for (const std::string& word : arguments.rest) {
     const size_t equals = word.find('=');
     if (equals == std::string::npos || equals == 0)
       usage(fmt::format("set {}: KEY=VALUE is expected", word));
-    set_value(document, key_to_set(word.substr(0, equals)), word.substr(equals + 1));
+    const ConfigKey key = key_to_set(word.substr(0, equals));
+    const std::string what = key.option != nullptr ? name_of(*key.option) : key.full();
+    if (std::find(named.begin(), named.end(), what) != named.end())
+      usage(fmt::format("set {}: {} is given twice", word, what));
+    named.push_back(what);
+    set_value(document, key, word.substr(equals + 1));
   }
   write(arguments.path, document);
   return 0;

@@ -108,6 +108,10 @@ TEST_CASE("config set: changes values, by key alone or with its section; refuses
   home.refuses("config_set_unknown_nested", {"set", "deepspeed_config.zero_stag=4"});
   home.refuses("config_set_section", {"set", "deepsped_config.zero_stage=4"});
   home.refuses("config_set_value", {"set", "zero_stage=7"});
+  home.refuses("config_set_part", {"set", "nproc=2"});
+  home.refuses("config_set_whole_section", {"set", "fsdp_config=2"});
+  home.refuses("config_set_legacy", {"set", "fp16=true"});
+  home.refuses("config_set_twice", {"set", "nnodes=2", "num_machines=3"});
   home.refuses("config_set_nothing", {"set"});
   home.refuses("config_set_no_value", {"set", "zero_stage"});
   home.refuses("config_set_contradiction", {"set", "num_processes=2", "nproc_per_node=3"});
@@ -200,6 +204,15 @@ TEST_CASE("config show: values with their places, all of them with --resolved") 
   home.refuses("config_show_program", {"show", "--resolved", "./program"});
   home.refuses("config_show_option", {"show", "--resolved", "--nprocs", "2"});
   home.refuses("config_show_word", {"show", "all"});
+}
+
+TEST_CASE("config show: a value is on one line, whatever its bytes") {
+  const Home home;
+  CHECK(home.config({"set", "log_dir=a\nb\x1b[1m"}).exit_code == 0);
+  CHECK(home.config({"show"}).out.find("log_dir  a\\x0ab\\x1b[1m  ") != std::string::npos);
+  const auto resolved = home.config({"show", "--resolved", "--ssh", "a\tb"});
+  CHECK(resolved.out.find("a\\x0ab\\x1b[1m ") != std::string::npos);
+  CHECK(resolved.out.find(" a\\x09b ") != std::string::npos);
 }
 
 TEST_CASE("config show --resolved: the files that Accelerate wrote, as docs/launching.md says") {

@@ -164,11 +164,6 @@ TEST_CASE("output: a filter shows some ranks alone, a template is the prefix") {
   CHECK(named.out.find("<1/1> words\n") != std::string::npos);
   const auto bare = launch({"-n", "2", "--log_line_prefix_template=", kProbe, "out=words"});
   CHECK(bare.out == "words\nwords\n");
-  const auto nobody = launch({"-n", "2", "--local_ranks_filter", "2,3", kProbe, "out=words"});
-  CHECK(nobody.out.empty());
-  CHECK(nobody.err ==
-        "launcher: --local_ranks_filter 2,3: ranks are numbered from 0 to 1, so no output was "
-        "shown\n");
   CHECK(expand_prefix("${role_name} ${job_id} ${nothing} $", {3, 1, 2}, "j") ==
         "rank j ${nothing} $");
 }
