@@ -21,11 +21,13 @@ using dist::detail::TimePoint;
 
 namespace {
 
-constexpr double kAttempt = 1;         // seconds for one attempt to connect
-constexpr double kUnanswered = 10;     // seconds without a connection before it is said
-constexpr double kSendTimeout = 5;     // seconds
-constexpr double kInterval = 1.5;      // seconds between signs of life
-constexpr double kSilence = 6;         // seconds after which the line counts as cut
+constexpr double kAttempt = 1;      // seconds for one attempt to connect
+constexpr double kUnanswered = 10;  // seconds without a connection before it is said
+constexpr double kSendTimeout = 5;  // seconds
+// A link that is away for 5 s must not end the job: by then the last sign of life may be an
+// interval older, and the next comes with a new connection.
+constexpr double kInterval = 1;        // seconds between signs of life
+constexpr double kSilence = 8;         // seconds after which the line counts as cut
 constexpr double kLongWait = 3600;     // seconds
 constexpr double kCloseTimeout = 0.5;  // seconds
 

@@ -63,6 +63,18 @@ void check_encoding(std::string_view text, const std::string& name) {
   }
 }
 
+/// `value` in UTF-8: yaml-cpp gives the escapes \N (U+0085) and \_ (U+00A0) as a bare byte.
+std::string in_utf8(std::string_view value) {
+  std::string text;
+  while (!value.empty()) {
+    const size_t length = sequence_length(value);
+    if (length == 0) text += '\xc2';
+    text += value.substr(0, std::max<size_t>(length, 1));
+    value.remove_prefix(std::max<size_t>(length, 1));
+  }
+  return text;
+}
+
 /// Reads from memory without a copy.
 class ViewBuffer : public std::streambuf {
  public:
@@ -97,7 +109,7 @@ class Builder : public YAML::EventHandler {
                 const std::string& value) override {
     check_tag(tag, mark);
     Node node = make(Node::Kind::scalar, mark);
-    node.text = value;
+    node.text = in_utf8(value);
     node.quoted = tag == "!";
     add(std::move(node));
   }

@@ -24,7 +24,8 @@ namespace weft::inline v0::dist::detail {
 namespace {
 
 constexpr double kBeat = 1.0;  // seconds
-constexpr int kSilence = 6;    // beats
+// Beats: 5 s without a link, what one beat is late, and a new connection.
+constexpr int kSilence = 7;
 const std::string kFailureKey = "launch/failure";
 
 struct Failure {

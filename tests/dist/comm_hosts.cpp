@@ -156,7 +156,7 @@ TEST_CASE("hosts: a host that falls silent is named") {
   CHECK(seconds < 10 * kSlower);
   for (const int r : {0, 1})
     CHECK_MESSAGE(
-        ranks.output(r).find("(rank 2) has given no sign of life for 6 s") != std::string::npos,
+        ranks.output(r).find("(rank 2) has given no sign of life for 7 s") != std::string::npos,
         ranks.output(r));
   for (const int r : {0, 1})
     CHECK_MESSAGE(ranks.output(r).find("PeerLost 2: ") != std::string::npos, ranks.output(r));

@@ -11,6 +11,7 @@
 #include <weft/dist/store/socket.hpp>
 #include <weft/tests/launcher/launched.hpp>
 #include <weft/tests/support/errors.hpp>
+#include <weft/tests/support/skip.hpp>
 #include <weft/tests/support/temp_dir.hpp>
 
 using namespace weft::test;
@@ -206,6 +207,9 @@ TEST_CASE("nodes: a launcher that is killed ends the job on the other hosts with
 }
 
 TEST_CASE("nodes: F09 node 0's launcher killed while the ranks of all hosts meet") {
+#ifdef WEFT_WITHOUT_GLOO
+  WEFT_SKIP("weft was built without gloo");
+#endif
   const std::string trainee = WEFT_BUILD_ROOT "/tests/launcher/trainee";
   for (const std::string absent : {"0", "1"}) {
     CAPTURE(absent);

@@ -72,6 +72,12 @@ TEST_CASE("yaml: JSON is YAML too, and an empty file an empty document") {
             .entries.size() == 2);
 }
 
+TEST_CASE("yaml: escapes are UTF-8") {
+  const yaml::Node node = yaml::parse(R"(a: "\N \_ \xe9\_ \u20ac \L")", "f");
+  CHECK(node.entries[0].value.text ==
+        "\xc2\x85 \xc2\xa0 \xc3\xa9\xc2\xa0 \xe2\x82\xac \xe2\x80\xa8");
+}
+
 TEST_CASE("yaml: what no configuration needs is refused, with its place") {
   refuses("yaml_syntax", "a: 1\nb: [1, 2\n", "E_YAML_SYNTAX");
   refuses("yaml_indent", "a:\n  b: 1\n c: 2\n", "E_YAML_SYNTAX");

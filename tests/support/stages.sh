@@ -96,6 +96,13 @@ clang_build() {
     build build-clang && run_suites clang build-clang --suite fast
 }
 
+# Without the libraries that may be absent.
+without_libraries() {
+  configure build-bare -Donednn=disabled -Dgloo=disabled -Dlevels="$(host_level)" \
+    -Dbench=disabled &&
+    build build-bare && run_suites bare build-bare --suite fast --suite dist
+}
+
 # cpu_level LEVEL CPU: by the variable that chooses the kernels, then on an emulated CPU that has no
 # higher level: an instruction of one that is used by mistake ends the tests.
 cpu_level() {
