@@ -33,8 +33,8 @@ constexpr uint64_t kMagic = 0x6d6d6f6374666577u;  // "weftcomm"
 constexpr uint32_t kAbi = 2;
 // See Note [Waiting]. A pause takes 10 to 150 cycles, depending on the CPU.
 constexpr int kSpins = 100;
-constexpr auto kYieldSpan = std::chrono::microseconds(200);
-constexpr auto kLongYield = std::chrono::microseconds(100);
+constexpr double kYieldSpan = 200e-6;
+constexpr double kLongYield = 100e-6;
 constexpr int kWaitsWithoutYield = 32;
 constexpr auto kSlice = std::chrono::milliseconds(20);
 constexpr double kLongestGap = 0.5;  // seconds, see Note [Time that counts]
@@ -160,6 +160,9 @@ Control::Control(std::shared_ptr<Region> region, Peers& peers, std::string name,
              name_);
   magic_ = kMagic;
   if (size_ <= count_cpus(block_, size_)) spins_ = kSpins;
+  const double tick = scale_.seconds_per_tick();
+  long_yield_ = static_cast<int64_t>(kLongYield / tick);
+  yield_span_ = static_cast<int64_t>(kYieldSpan / tick);
   finish();
 }
 
@@ -240,14 +243,17 @@ bool Control::spin_and_yield(const Condition& is_met) {
     --waits_without_yield_;
     return is_met();
   }
-  const TimePoint start = Clock::now();
-  for (TimePoint before = start;;) {
+  const auto longer = [](uint64_t since, uint64_t until, int64_t limit) {
+    return static_cast<int64_t>(until - since) > limit;  // another CPU's counter may be behind
+  };
+  const uint64_t start = ticks();
+  for (uint64_t before = start;;) {
     sched_yield();
-    const TimePoint now = Clock::now();
-    const bool was_long = now - before > kLongYield;
+    const uint64_t now = ticks();
+    const bool was_long = longer(before, now, long_yield_);
     if (was_long) waits_without_yield_ = kWaitsWithoutYield;
     if (is_met()) return true;
-    if (was_long || now - start > kYieldSpan) return false;
+    if (was_long || longer(start, now, yield_span_)) return false;
     before = now;
   }
 }

@@ -182,7 +182,8 @@ class Control {
   double timeout_;
   std::vector<int> labels_;
   int rank_, size_;
-  int spins_ = 5;  ///< more where every rank has a CPU
+  int spins_ = 1;                            ///< more where every rank has a CPU
+  int64_t long_yield_ = 0, yield_span_ = 0;  ///< in ticks; 0 while a tick's length is not known
   int waits_without_yield_ = 0;
   int arrived_below_ = 0;  ///< ranks below this one are known to have arrived in this phase
   uint32_t phase_ = 0;

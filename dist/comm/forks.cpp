@@ -5,18 +5,12 @@
 
 namespace weft::inline v0::dist::detail {
 
-namespace {
+uint64_t fork_depth = 0;
 
-// A child begins with one thread, so nothing reads it while it is counted up.
-uint64_t depth = 0;
-
-}  // namespace
-
-uint64_t fork_depth() noexcept {
-  static const bool counted = pthread_atfork(nullptr, nullptr, [] { ++depth; }) == 0;
-  return counted ? depth : 0;  // without memory for the handler no child is told apart
+ProcessMark::ProcessMark() noexcept : pid_(getpid()) {
+  // Without memory for the handler no child is told apart.
+  [[maybe_unused]] static const int failed = pthread_atfork(nullptr, nullptr, [] { ++fork_depth; });
+  depth_ = fork_depth;
 }
-
-ProcessMark::ProcessMark() noexcept : depth_(fork_depth()), pid_(getpid()) {}
 
 }  // namespace weft::inline v0::dist::detail
