@@ -166,6 +166,17 @@ std::unique_ptr<CrossLink> SpanningGroup::connect(const std::string& name, int r
   }
 }
 
+std::unique_ptr<CrossLink> SpanningGroup::join(const std::string& name, TimePoint deadline) {
+  try {
+    return connect(name, node_, layout_.nodes(), deadline, [this] { check_everywhere(); });
+  } catch (const CommError& error) {
+    const Ended ended = decode(encode(error));
+    control_.end(ended.kind, ended.lost, ended.reason);
+    end_everywhere(error);
+    throw;
+  }
+}
+
 std::string SpanningGroup::message_key(int peer) const {
   return fmt::format("message/{}/{}", name_, peer);
 }

@@ -81,6 +81,9 @@ class SpanningGroup {
   /// A link as Connector::connect makes it; where that takes too long, throws what is known of why.
   std::unique_ptr<CrossLink> connect(const std::string& name, int rank, int size,
                                      TimePoint deadline, const std::function<void()>& check);
+  /// The link of one process per node, without which there is no group: where it cannot be made,
+  /// those who have joined already learn why.
+  std::unique_ptr<CrossLink> join(const std::string& name, TimePoint deadline);
   /// A message to or from `peer` waits: to be called now and then, and at its end.
   void note_message_wait(int peer);
   void end_message_wait(int peer);

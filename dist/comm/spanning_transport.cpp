@@ -53,10 +53,8 @@ class SpanningTransport final : public Transport, public SpanningGroup {
         received_(to_size(layout_.ranks())) {
     if (local_ >= lanes_) return;
     lane_owner_ = std::make_unique<Owner>(*this, -1);
-    lane_ = std::make_unique<Crossing>(
-        connect(fmt::format("{}/lane{}", name, local_), node_, layout_.nodes(), deadline,
-                [this] { check_everywhere(); }),
-        *lane_owner_);
+    lane_ = std::make_unique<Crossing>(join(fmt::format("{}/lane{}", name, local_), deadline),
+                                       *lane_owner_);
   }
 
   ~SpanningTransport() override {
