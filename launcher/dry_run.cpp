@@ -20,8 +20,10 @@
 #include <weft/launcher/affinity.hpp>
 #include <weft/launcher/config_show.hpp>
 #include <weft/launcher/cpus.hpp>
+#include <weft/launcher/ending.hpp>
 #include <weft/launcher/error.hpp>
 #include <weft/launcher/host_plan.hpp>
+#include <weft/launcher/hosts.hpp>
 #include <weft/launcher/launch.hpp>
 #include <weft/launcher/node.hpp>
 #include <weft/launcher/program.hpp>
@@ -40,20 +42,13 @@ std::string quoted(const std::string& word) {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
            std::string_view("_./-+=:,@%").find(c) != std::string_view::npos;
   };
-  if (!word.empty() && std::all_of(word.begin(), word.end(), plain)) return word;
-  std::string text = "'";
-  for (const char c : word) text += c == '\'' ? std::string("'\\''") : std::string(1, c);
-  return text + "'";
+  return !word.empty() && std::all_of(word.begin(), word.end(), plain) ? word : shell_quoted(word);
 }
 
 std::string quoted(const std::vector<std::string>& words) {
   std::string text;
   for (const std::string& word : words) text += (text.empty() ? "" : " ") + quoted(word);
   return text;
-}
-
-std::string counted(int count, const char* one) {
-  return fmt::format("{} {}{}", count, one, count == 1 ? "" : "s");
 }
 
 /// What the ranks of one host find in their environment, as far as it is known.

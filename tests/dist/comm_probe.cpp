@@ -90,17 +90,30 @@ void stay_away(const Group& group) {
   group.all_reduce(full({10}, 1.0));
 }
 
+/// SIGUSR1, kept from its construction on until it is waited for.
+class Word {
+ public:
+  Word() {
+    sigemptyset(&set_);
+    sigaddset(&set_, SIGUSR1);
+    pthread_sigmask(SIG_BLOCK, &set_, nullptr);
+  }
+  void wait() const {
+    int number = 0;
+    sigwait(&set_, &number);
+  }
+
+ private:
+  sigset_t set_{};
+};
+
 /// The last rank comes when it gets SIGUSR1.
 void come_when_told(const Group& group) {
-  sigset_t word;
-  sigemptyset(&word);
-  sigaddset(&word, SIGUSR1);
-  pthread_sigmask(SIG_BLOCK, &word, nullptr);
+  const Word word;
   group.barrier();
   if (group.rank() == group.size() - 1) {
     say("away");
-    int number = 0;
-    sigwait(&word, &number);
+    word.wait();
   } else {
     say("waits");
   }
@@ -109,14 +122,10 @@ void come_when_told(const Group& group) {
 
 /// A group of all ranks is split off when SIGUSR1 says so.
 void split_when_told(const Group& group) {
-  sigset_t word;
-  sigemptyset(&word);
-  sigaddset(&word, SIGUSR1);
-  pthread_sigmask(SIG_BLOCK, &word, nullptr);
+  const Word word;
   group.barrier();
   say("ready");
-  int number = 0;
-  sigwait(&word, &number);
+  word.wait();
   const Group again = group.split(0);
   const Tensor one = full({1}, 1.0);
   again.all_reduce(one);
@@ -125,14 +134,10 @@ void split_when_told(const Group& group) {
 
 /// Rank 0 sends the others what they wait for and ends, before they can take it.
 void leave_at_once(const Group& group) {
-  sigset_t word;
-  sigemptyset(&word);
-  sigaddset(&word, SIGUSR1);
-  pthread_sigmask(SIG_BLOCK, &word, nullptr);
+  const Word word;
   group.barrier();
   say("ready");
-  int number = 0;
-  if (group.rank() == 0) sigwait(&word, &number);
+  if (group.rank() == 0) word.wait();
   const Tensor values = full({1000}, group.rank() == 0 ? 7.0 : 0.0);
   group.broadcast(values);
   check(values.to_vector<double>()[999] == 7, "what the root sent");
