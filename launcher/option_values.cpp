@@ -10,6 +10,7 @@
 #include <weft/core/base/env.hpp>
 #include <weft/launcher/commands.hpp>
 #include <weft/launcher/error.hpp>
+#include <weft/launcher/refusal.hpp>
 
 namespace weft::inline v0::launcher {
 
@@ -17,9 +18,7 @@ namespace {
 
 template <class... Args>
 [[noreturn]] void refuse(const Setting& setting, fmt::format_string<Args...> text, Args&&... args) {
-  const std::string whole = shown(setting) + ": " + fmt::format(text, std::forward<Args>(args)...);
-  if (setting.layer == Layer::config) throw ConfigError(whole);
-  throw LaunchError(kExitUsage, whole);
+  refuse_setting(setting, ": {}", fmt::format(text, std::forward<Args>(args)...));
 }
 
 template <class T>

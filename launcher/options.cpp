@@ -10,6 +10,7 @@
 #include <weft/launcher/error.hpp>
 #include <weft/launcher/messages.hpp>
 #include <weft/launcher/option_values.hpp>
+#include <weft/launcher/refusal.hpp>
 
 namespace weft::inline v0::launcher {
 
@@ -18,15 +19,6 @@ namespace {
 template <class... Args>
 [[noreturn]] void usage(fmt::format_string<Args...> text, Args&&... args) {
   throw LaunchError(kExitUsage, fmt::format(text, std::forward<Args>(args)...));
-}
-
-/// The same for a text that begins with what `first` shows: where that is a place in a file,
-/// nothing may come before it.
-template <class... Args>
-[[noreturn]] void refuse(const Setting& first, fmt::format_string<Args...> text, Args&&... args) {
-  const std::string whole = shown(first) + fmt::format(text, std::forward<Args>(args)...);
-  if (first.layer == Layer::config) throw ConfigError(whole);
-  throw LaunchError(kExitUsage, whole);
 }
 
 /// The flag among `line` that gives `option`. The same twice is an error, as are two of its
@@ -128,8 +120,9 @@ class Resolver {
         const bool harmless = std::string_view(other) == "nnodes" && options_.nnodes_max == 1;
         if (harmless || !given(other)) continue;
         if (at(other).layer == at("standalone").layer)
-          refuse(at(other), " contradicts {}: a standalone job has one host; give one of them",
-                 shown_flag("standalone"));
+          refuse_setting(at(other),
+                         " contradicts {}: a standalone job has one host; give one of them",
+                         shown_flag("standalone"));
         if (at(other).layer > at("standalone").layer) options_.standalone = false;
       }
     }
@@ -140,11 +133,11 @@ class Resolver {
     }
     for (const char* filter : {"include", "exclude"})
       if (given(filter) && options_.hostfile.empty() && !options_.standalone)
-        refuse(at(filter), ": chooses among the hosts of a hostfile; add --hostfile FILE");
+        refuse_setting(at(filter), ": chooses among the hosts of a hostfile; add --hostfile FILE");
     if (options_.node_rank && *options_.node_rank >= options_.nnodes_max)
-      refuse(at("node_rank"), " contradicts {}: hosts are numbered from 0 to {}",
-             given("nnodes") ? shown(at("nnodes")) : "one host (nnodes: default)",
-             options_.nnodes_max - 1);
+      refuse_setting(at("node_rank"), " contradicts {}: hosts are numbered from 0 to {}",
+                     given("nnodes") ? shown(at("nnodes")) : "one host (nnodes: default)",
+                     options_.nnodes_max - 1);
   }
 
   std::string shown_flag(std::string_view name) const {
@@ -163,7 +156,7 @@ class Resolver {
       if (part.layer == Layer::initial || part.layer < whole.layer) return false;
       if (part.layer == whole.layer && is_master(part)) return false;
       if (part.layer == whole.layer && differs)
-        refuse(part, " contradicts {}: give one of them", shown(whole));
+        refuse_setting(part, " contradicts {}: give one of them", shown(whole));
       return true;
     };
     if (decides(host, host.value != endpoint.host)) endpoint.host = host.value;
@@ -192,10 +185,11 @@ class Resolver {
       const int asked = over_all != 0 ? over_all : nodes * automatic();
       if (expected != asked) {
         if (nodes == 1)
-          refuse(here, " contradicts {}: on one host they are the same; give one of them",
-                 shown(total));
-        refuse(here, " contradicts {}: {} hosts with {} ranks each make {}; give one of them",
-               shown(total), nodes, expected / nodes, expected);
+          refuse_setting(here, " contradicts {}: on one host they are the same; give one of them",
+                         shown(total));
+        refuse_setting(here,
+                       " contradicts {}: {} hosts with {} ranks each make {}; give one of them",
+                       shown(total), nodes, expected / nodes, expected);
       }
     }
     if (total.layer > here.layer) {
@@ -204,12 +198,13 @@ class Resolver {
         return;
       }
       if (over_all < nodes && options_.hostfile.empty())
-        refuse(total, ": fewer ranks than the {} hosts of {}", nodes, shown(at("nnodes")));
+        refuse_setting(total, ": fewer ranks than the {} hosts of {}", nodes, shown(at("nnodes")));
       options_.total_ranks = over_all;
       options_.ranks = share_of(over_all, nodes, options_.node_rank.value_or(0));
       if (options_.ranks > kMaxRanks)
-        refuse(total, ": {} ranks on one host are more than a launcher starts; give at most {}",
-               options_.ranks, kMaxRanks);
+        refuse_setting(total,
+                       ": {} ranks on one host are more than a launcher starts; give at most {}",
+                       options_.ranks, kMaxRanks);
       return;
     }
     options_.ranks = per_node != 0 ? per_node : automatic();
@@ -228,8 +223,8 @@ class Resolver {
                                         : Color::automatic;
     for (const char* name : {"redirects", "tee"})
       if (read_mask(at(name)).any() && options_.log_dir.empty())
-        refuse(at(name),
-               ": writes to files, but there is no folder for them; add --log_dir FOLDER");
+        refuse_setting(at(name),
+                       ": writes to files, but there is no folder for them; add --log_dir FOLDER");
     for (const auto& [rank, mask] : options_.redirects.some) require_rank(at("redirects"), rank);
     for (const auto& [rank, mask] : options_.tee.some) require_rank(at("tee"), rank);
   }
@@ -241,8 +236,8 @@ class Resolver {
     if (rank < options_.ranks || !options_.ranks_given || options_.nnodes_max > 1 ||
         !options_.hostfile.empty() || setting.layer < asked)
       return;
-    refuse(setting, ": there is no local rank {} among {}; they count from 0", rank,
-           counted(options_.ranks, "rank"));
+    refuse_setting(setting, ": there is no local rank {} among {}; they count from 0", rank,
+                   counted(options_.ranks, "rank"));
   }
 
   void resolve_resources() {
@@ -250,8 +245,8 @@ class Resolver {
     const bool affinity = read_flag(at("enable_cpu_affinity"));
     if (affinity && given("bind") && bind != "numa" &&
         at("bind").layer == at("enable_cpu_affinity").layer)
-      refuse(at("bind"), " contradicts {}, which means --bind numa; give one of them",
-             shown_flag("enable_cpu_affinity"));
+      refuse_setting(at("bind"), " contradicts {}, which means --bind numa; give one of them",
+                     shown_flag("enable_cpu_affinity"));
     options_.bind = bind == "core" ? Bind::core : bind == "numa" ? Bind::numa : Bind::none;
     if (affinity && at("enable_cpu_affinity").layer > at("bind").layer) options_.bind = Bind::numa;
     options_.gpu_ids = read_gpus(at("gpu_ids"));
