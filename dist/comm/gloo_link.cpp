@@ -2,8 +2,9 @@
 //
 // gloo's own collectives are not used: they add up in an order that differs from rank to rank's
 // place, know no bf16, and cannot be interrupted. Its messages between two processes can be.
-#include <gloo/rendezvous/context.h>
-#include <gloo/rendezvous/store.h>
+#include <gloo/transport/address.h>
+#include <gloo/transport/context.h>
+#include <gloo/transport/pair.h>
 #include <gloo/transport/tcp/device.h>
 #include <gloo/transport/unbound_buffer.h>
 #include <pthread.h>
@@ -161,7 +162,7 @@ class GlooTransfer final : public Transfer {
 
 class GlooLink final : public CrossLink {
  public:
-  GlooLink(std::shared_ptr<Engine> engine, std::shared_ptr<gloo::rendezvous::Context> context)
+  GlooLink(std::shared_ptr<Engine> engine, std::shared_ptr<gloo::transport::Context> context)
       : engine_(std::move(engine)), context_(std::move(context)) {}
 
   int rank() const override { return context_->rank; }
@@ -201,64 +202,75 @@ class GlooLink final : public CrossLink {
   }
 
   std::shared_ptr<Engine> engine_;
-  std::shared_ptr<gloo::rendezvous::Context> context_;
+  std::shared_ptr<gloo::transport::Context> context_;
   std::mutex mutex_;
   bool closed_ = false;
 };
 
-/// gloo's view of our store.
-class StoreForGloo final : public gloo::rendezvous::Store {
+/// One attempt to connect, as all its processes see it in the store.
+class Attempt {
  public:
-  StoreForGloo(dist::Store& store, std::string prefix, TimePoint deadline,
-               const std::function<void()>& check)
-      : store_(store), prefix_(std::move(prefix)), deadline_(deadline), check_(check) {}
+  Attempt(Store& store, std::string prefix, int size, TimePoint deadline,
+          const std::function<void()>& check)
+      : store_(store),
+        prefix_(std::move(prefix)),
+        size_(size),
+        deadline_(deadline),
+        check_(check) {}
 
-  void set(const std::string& key, const std::vector<char>& data) override {
-    store_.set(prefix_ + key, {data.data(), data.size()});
-  }
-  std::vector<char> get(const std::string& key) override {
-    const std::string value = wait_for(key, true);
-    return {value.begin(), value.end()};
-  }
-  void wait(const std::vector<std::string>& keys) override {
-    for (const std::string& key : keys) wait_for(key, true);
-  }
-  void wait(const std::vector<std::string>& keys, const std::chrono::milliseconds&) override {
-    wait(keys);
+  /// Waits until all have come to the end of `stage`; "yes" where it went well for all, else the
+  /// first word of one for whom it did not. `problem`: this process's own, empty where it has none.
+  std::string agree(const std::string& stage, const std::string& problem) {
+    if (!problem.empty()) decide(stage, problem);
+    if (store_.add(prefix_ + stage + "/came", 1) == size_) {
+      decide(stage, "yes");
+      store_.set(prefix_ + stage + "/over", "");
+    }
+    get(stage + "/over");
+    return get(stage);
   }
 
-  /// What all processes have come to in this attempt.
-  std::string verdict() { return wait_for(kVerdict, false); }
-
-  /// The first word on it counts.
-  void decide(const std::string& verdict) { store_.compare_set(prefix_ + kVerdict, "", verdict); }
-
-  int count_connected() { return static_cast<int>(store_.add(prefix_ + "connected", 1)); }
+  void publish(int rank, const std::string& addresses) {
+    store_.set(prefix_ + std::to_string(rank), addresses);
+  }
+  std::string addresses_of(int rank) { return get(std::to_string(rank)); }
 
  private:
-  static constexpr const char* kVerdict = "verdict";
+  /// The first word on it counts.
+  void decide(const std::string& stage, const std::string& word) {
+    store_.compare_set(prefix_ + stage, "", word);
+  }
 
-  /// The value of `key`, with a look around now and then. `unless_over`: throws where the attempt
-  /// has failed elsewhere, so that a process that could not even begin is not waited for.
-  std::string wait_for(const std::string& key, bool unless_over) {
+  /// The value of `key` once it is there, with a look around now and then.
+  std::string get(const std::string& key) {
     while (true) {
       check_();
       try {
-        std::vector<std::string> keys = {prefix_ + key};
-        if (unless_over) keys.push_back(prefix_ + kVerdict);
-        if (store_.wait_any(keys, kCheckEvery) == 0) return store_.get(prefix_ + key, kCheckEvery);
-        throw std::runtime_error("another process could not connect");
+        return store_.get(prefix_ + key, kCheckEvery);
       } catch (const TimeoutError&) {
         if (Clock::now() > deadline_) throw;
       }
     }
   }
 
-  dist::Store& store_;
+  Store& store_;
   std::string prefix_;
+  int size_;
   TimePoint deadline_;
   const std::function<void()>& check_;
 };
+
+// Note [Connecting by gloo]
+// ~~~~~~~~~~~~~~~~~~~~~~~~~
+// A pair of gloo's listens from its creation on; one end connects, and the other waits, with no way
+// to interrupt it, until its patience ends. Where a connection is reset just when gloo's thread
+// takes it up (the listener was closed before it accepted, or the other end was closed hard), gloo
+// throws on that thread, which ends the program. So
+//   - nobody begins to connect before all listen: the stage "listening". Where one cannot, no other
+//     waits for its connection;
+//   - nobody closes anything before all have come to an end, well or not: the stage "connected";
+//   - pairs that are given up are destroyed, which ends their connections in order, and not closed,
+//     which resets them.
 
 class GlooConnector final : public Connector {
  public:
@@ -284,38 +296,62 @@ class GlooConnector final : public Connector {
                                      TimePoint deadline,
                                      const std::function<void()>& check) override {
     const PipeGuard guard;
-    std::string why;
-    for (int attempt = 0; attempt < kTries; ++attempt) {
-      const std::string prefix = fmt::format("gloo/{}/{}/", name, attempt);
-      StoreForGloo store(*store_, prefix, deadline, check);
-      auto context = std::make_shared<gloo::rendezvous::Context>(rank, size);
+    std::string word;
+    for (int number = 0; number < kTries; ++number) {
+      Attempt attempt(*store_, fmt::format("gloo/{}/{}/", name, number), size, deadline, check);
+      const auto context = engine_->device->createContext(rank, size);
       // gloo waits for five times as long as it is told to.
       const double patience = std::min(10.0, std::max(1.0, -seconds_since(deadline)));
       context->setTimeout(std::chrono::milliseconds(static_cast<int64_t>(patience * 200)));
-      why.clear();
-      try {
-        context->connectFullMesh(store, engine_->device);
-      } catch (const CommError& error) {
-        throw;  // from the store or the check: nobody else would come either
-      } catch (const std::exception& error) {
-        why = first_line(error.what());
-      }
-      if (agree(store, size, why)) return std::make_unique<GlooLink>(engine_, std::move(context));
+      std::string addresses;
+      const std::string silent = problem_in([&] { addresses = listen(*context, rank, size); });
+      if (silent.empty()) attempt.publish(rank, addresses);
+      word = attempt.agree("listening", silent);
+      if (word != "yes") continue;
+      std::vector<std::string> others(static_cast<size_t>(size));
+      for (int peer = 0; peer < size; ++peer)
+        if (peer != rank) others[static_cast<size_t>(peer)] = attempt.addresses_of(peer);
+      word = attempt.agree("connected", problem_in([&] { connect_pairs(*context, rank, others); }));
+      if (word == "yes") return std::make_unique<GlooLink>(engine_, context);
     }
-    fail<CommError>("group '{}': the hosts cannot connect to each other: {}", name, why);
+    fail<CommError>("group '{}': the hosts cannot connect to each other: {}", name, word);
   }
 
  private:
-  /// Whether all have connected; else `why` is what one of those says that have not. A connection
-  /// is of use only where both ends have it, so all try again together.
-  bool agree(StoreForGloo& store, int size, std::string& why) const {
-    if (!why.empty())
-      store.decide(fmt::format("the process {}: {}", where_, why));
-    else if (store.count_connected() == size)
-      store.decide("yes");
-    const std::string verdict = store.verdict();
-    if (verdict != "yes") why = verdict;
-    return verdict == "yes";
+  /// What gloo says against `step`, with this process's name for the others; empty where nothing.
+  template <class Step>
+  std::string problem_in(const Step& step) const {
+    try {
+      step();
+      return {};
+    } catch (const std::exception& error) {
+      return fmt::format("the process {}: {}", where_, first_line(error.what()));
+    }
+  }
+
+  /// A pair for each of the others; their addresses, all of one length, in the order of the ranks.
+  static std::string listen(gloo::transport::Context& context, int rank, int size) {
+    std::string addresses;
+    for (int peer = 0; peer < size; ++peer) {
+      if (peer == rank) continue;
+      const std::vector<char> address = context.createPair(peer)->address().bytes();
+      addresses.append(address.begin(), address.end());
+    }
+    return addresses;
+  }
+
+  /// Connects every pair with that of its peer; `others`: what each rank's listen() gave.
+  static void connect_pairs(gloo::transport::Context& context, int rank,
+                            const std::vector<std::string>& others) {
+    const size_t size = others.size();
+    for (size_t peer = 0; peer < size; ++peer) {
+      const size_t own = static_cast<size_t>(rank);
+      if (peer == own) continue;
+      const std::string& all = others[peer];
+      const size_t length = all.size() / (size - 1);
+      const size_t at = (own < peer ? own : own - 1) * length;
+      context.getPair(static_cast<int>(peer))->connect({all.data() + at, all.data() + at + length});
+    }
   }
 
   static std::string first_line(const std::string& text) { return text.substr(0, text.find('\n')); }

@@ -261,23 +261,26 @@ TEST_CASE("hosts: what was sent before a rank left arrives, however late it is t
 
 TEST_CASE("hosts: where one process cannot connect, all try again together, three times") {
   WEFT_NEED_GLOO();
-  for (const int failures : {2, 3}) {
-    CAPTURE(failures);
-    RankProcesses ranks("split when told", {0, 0, 1});
-    for (int r = 0; r < 3; ++r) REQUIRE(ranks.wait_for_line(r, "ready"));
-    for (int attempt = 0; attempt < failures; ++attempt)
-      ranks.server().publish("gloo/world/3.0/lane0/" + std::to_string(attempt) + "/verdict",
-                             "the process at 10.0.0.9: no route");
-    for (int r = 0; r < 3; ++r) ranks.kill(r, SIGUSR1);
-    for (int r = 0; r < 3; ++r)
-      CHECK_MESSAGE((ranks.wait(r) == 0) == (failures < 3), ranks.output(r));
-    // Rank 1 has nothing to connect; it learns why the others cannot.
-    for (int r = 0; failures == 3 && r < 3; ++r)
-      CHECK_MESSAGE(ranks.output(r).find("error: group 'world/3.0/lane0': the hosts cannot connect "
-                                         "to each other: the process at 10.0.0.9: no route\n") !=
-                        std::string::npos,
-                    ranks.output(r));
-  }
+  for (const std::string stage : {"listening", "connected"})
+    for (const int failures : {2, 3}) {
+      CAPTURE(stage);
+      CAPTURE(failures);
+      RankProcesses ranks("split when told", {0, 0, 1});
+      for (int r = 0; r < 3; ++r) REQUIRE(ranks.wait_for_line(r, "ready"));
+      for (int attempt = 0; attempt < failures; ++attempt)
+        ranks.server().publish("gloo/world/3.0/lane0/" + std::to_string(attempt) + "/" + stage,
+                               "the process at 10.0.0.9: no route");
+      for (int r = 0; r < 3; ++r) ranks.kill(r, SIGUSR1);
+      for (int r = 0; r < 3; ++r)
+        CHECK_MESSAGE((ranks.wait(r) == 0) == (failures < 3), ranks.output(r));
+      // Rank 1 has nothing to connect; it learns why the others cannot.
+      for (int r = 0; failures == 3 && r < 3; ++r)
+        CHECK_MESSAGE(
+            ranks.output(r).find("error: group 'world/3.0/lane0': the hosts cannot connect "
+                                 "to each other: the process at 10.0.0.9: no route\n") !=
+                std::string::npos,
+            ranks.output(r));
+    }
 }
 
 TEST_CASE("hosts: an interface that is not there") {
