@@ -64,6 +64,15 @@ void reserve_descriptors(int ranks, bool with_logs) {
   ::setrlimit(RLIMIT_NOFILE, &limit);  // where it is refused, the first call that needs it says so
 }
 
+/// How the child `pid` ended, if it has; it is not reaped.
+std::optional<Ending> ending_of(pid_t pid) {
+  siginfo_t info{};
+  if (::waitid(P_PID, static_cast<id_t>(pid), &info, WEXITED | WNOHANG | WNOWAIT) != 0 ||
+      info.si_pid == 0)
+    return std::nullopt;
+  return Ending{info.si_code != CLD_EXITED, info.si_status};
+}
+
 }  // namespace
 
 sigset_t Job::handled_signals() {
@@ -326,11 +335,8 @@ void Job::on_rank_end(int rank) {
 /// Notes how a rank ended; false where it has not.
 bool Job::record_end(int rank) {
   Member& member = members_[static_cast<size_t>(rank)];
-  siginfo_t info{};
-  if (::waitid(P_PID, static_cast<id_t>(member.pid), &info, WEXITED | WNOHANG | WNOWAIT) != 0 ||
-      info.si_pid == 0)
-    return false;
-  member.ending = Ending{info.si_code != CLD_EXITED, info.si_status};
+  member.ending = ending_of(member.pid);
+  if (!member.ending) return false;
   --running_;
   watch(member.pidfd.get(), 0, 0, EPOLL_CTL_DEL);
   // What it wrote before it died comes before what is said about its death.
@@ -426,6 +432,7 @@ void Job::stop(int exit_code, int signal) {
   doubt_.reset();
   exit_code_ = exit_code;
   kill_at_ = deadline_after(options_.grace);
+  for (Member& member : members_) member.was_stopped = !member.ending && !ending_of(member.pid);
   signal_groups(signal, true);
   signal_groups(SIGCONT, false);  // a stopped rank would not see the signal
 }

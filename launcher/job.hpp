@@ -99,6 +99,7 @@ class Job {
     Fd pidfd;
     std::unique_ptr<LineStream> out, err;  // none where the rank has the launcher's own
     std::optional<Ending> ending;
+    bool was_stopped = false;  // it was there when the others were ended for the first failure
   };
 
   /// A rank that failed, but says that it lost another one, which may be the true first failure and
@@ -138,9 +139,10 @@ class Job {
   void finish();
   void sweep();
   void say_rest();
-  void say_consequences();
+  void say_other_failures();
   void say_tail();
   std::string because(int rank) const;
+  bool is_consequence(int rank) const;
   std::string describe_member(int rank) const;
   void say(const std::string& line);
   void drain_sinks();

@@ -86,7 +86,7 @@ bool Job::find_exec_failure() {
 /// The order: consequences, what else there is to say, and the failed rank's own words last, where
 /// whoever looks at the end of the output finds them.
 void Job::say_rest() {
-  if (!options_.quiet) say_consequences();
+  if (!options_.quiet) say_other_failures();
   for (const pid_t pid : immortal_)
     say(fmt::format("launcher: process {} is still there after SIGKILL", pid));
   for (const Member& member : members_)
@@ -122,8 +122,15 @@ std::string Job::because(int rank) const {
   return said ? fmt::format(", because rank {} was lost", rank_of(first_failed_)) : "";
 }
 
-void Job::say_consequences() {
-  std::string others;
+/// Whether the rank failed for the first failure: it was ended, or says so.
+bool Job::is_consequence(int rank) const {
+  if (members_[static_cast<size_t>(rank)].was_stopped || !because(rank).empty()) return true;
+  const auto slot = records_->read(rank);
+  return slot && group_end(*slot);
+}
+
+void Job::say_other_failures() {
+  std::string alike, ended;
   size_t count = 0;
   for (int rank = 0; rank < size(); ++rank) {
     const Member& member = members_[static_cast<size_t>(rank)];
@@ -131,10 +138,13 @@ void Job::say_consequences() {
     const bool killed = member.ending->by_signal && member.ending->value == SIGKILL;
     if (first_failed_ < 0 && !elsewhere_ && !killed) continue;  // it ended as it was asked to
     if (++count > kListed) continue;
-    others += fmt::format("{}{}{}", count == 1 ? "" : "; ", describe_member(rank), because(rank));
+    std::string& list = is_consequence(rank) ? ended : alike;
+    list += fmt::format("{}{}{}", list.empty() ? "" : "; ", describe_member(rank), because(rank));
   }
-  if (count > kListed) others += fmt::format("; and {} more", count - kListed);
-  if (count > 0) say("launcher: as a consequence: " + others);
+  if (count > kListed)
+    (ended.empty() ? alike : ended) += fmt::format("; and {} more", count - kListed);
+  if (!alike.empty()) say("launcher: at the same time: " + alike);
+  if (!ended.empty()) say("launcher: as a consequence: " + ended);
 }
 
 void Job::say_tail() {

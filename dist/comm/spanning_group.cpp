@@ -65,11 +65,9 @@ SpanningGroup::SpanningGroup(const std::string& name, int rank, SpanningParts pa
       node_(node_of(rank)),
       node_part_(make_node_transport(std::move(peers), name, parts_.timeout, members_of(node_))),
       control_(node_part_->control()) {
-  watched_ = parts_.watch->add({.on_failure =
-                                    [this](int its_rank, const std::string& text) {
-                                      control_.end(Ending::lost, rank_in_group(its_rank), text);
-                                    },
-                                .on_beat = [this] { look_at_others(); }});
+  watched_ = parts_.watch->add(
+      {.on_failure = [this](int world, const std::string& text) { on_failure(world, text); },
+       .on_beat = [this] { look_at_others(); }});
 }
 
 SpanningGroup::~SpanningGroup() {
@@ -81,9 +79,14 @@ SpanningGroup::~SpanningGroup() {
                   ended_ ? kLastWords : kStatistics);
 }
 
-int SpanningGroup::rank_in_group(int world) const {
+void SpanningGroup::on_failure(int world, const std::string& text) {
   const auto place = std::find(layout_.world.begin(), layout_.world.end(), world);
-  return place == layout_.world.end() ? -1 : static_cast<int>(place - layout_.world.begin());
+  const bool is_member = place != layout_.world.end();
+  const int lost = is_member ? static_cast<int>(place - layout_.world.begin()) : -1;
+  control_.end(Ending::lost, lost,
+               is_member ? fmt::format("rank {} of group '{}' on host {} is gone: {}", lost, name_,
+                                       layout_.hosts[to_size(node_of(lost))], text)
+                         : fmt::format("group '{}': {}", name_, text));
 }
 
 int SpanningGroup::Owner::node(int peer) const { return rank_ < 0 ? peer : group_.node_of(rank_); }

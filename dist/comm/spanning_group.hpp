@@ -107,7 +107,7 @@ class SpanningGroup {
  private:
   std::string ended_key() const { return "ended/" + name_; }
   std::string name_of_peer(int node, int rank) const;
-  int rank_in_group(int world) const;
+  void on_failure(int world, const std::string& text);
   [[noreturn]] void throw_ending();
   /// Takes over the reason that another node has written; whether one has.
   bool adopt_reason(double patience);

@@ -17,6 +17,7 @@
 #include <weft/tests/launcher/launched.hpp>
 #include <weft/tests/support/errors.hpp>
 #include <weft/tests/support/skip.hpp>
+#include <weft/tests/support/temp_dir.hpp>
 
 using namespace weft::test;
 
@@ -123,6 +124,30 @@ TEST_CASE("launcher: the report names consequences and repeats the last lines of
   CHECK(own[3] == "  line 10");
   CHECK(own[22] == "  line 29");
   CHECK(result.err.find("[1] line 29\nrank 1 (pid ") != std::string::npos);
+}
+
+TEST_CASE("launcher: a rank that failed by itself at the same time is no consequence") {
+  // Rank 0 stops the launcher, which is woken once rank 1 has ended too.
+  const TempDir folder;
+  const std::string program =
+      "cd \"$1\"; if [ $RANK = 0 ]; then "
+      "(for pid in $$ $(until cat pid; do sleep 0.01; done); do "
+      "until grep -q '^State:.Z' /proc/$pid/status; do sleep 0.01; done; done; "
+      "kill -CONT $PPID) 2>/dev/null & kill -STOP $PPID; exit 3; fi; "
+      "until grep -q '^State:.T' /proc/$PPID/status; do sleep 0.01; done; "
+      "echo $$ >new; mv new pid; exit 4";
+  const auto result =
+      launch({"-n", "3", "/bin/sh", "-c", "if [ $RANK = 2 ]; then exec sleep 600; fi; " + program,
+              "sh", folder.path().string()});
+  REQUIRE((result.exit_code == 3 || result.exit_code == 4));
+  const int other = result.exit_code == 3 ? 1 : 0;
+  const auto own = own_lines(result.err);
+  REQUIRE(own.size() == 3);
+  CHECK(std::regex_match(own[1],
+                         std::regex("launcher: at the same time: rank " + std::to_string(other) +
+                                    " \\(pid [0-9]+\\) exited with " + std::to_string(3 + other))));
+  CHECK(std::regex_match(own[2], std::regex("launcher: as a consequence: rank 2 \\(pid [0-9]+\\) "
+                                            "killed by SIGTERM")));
 }
 
 TEST_CASE("launcher: a rank that ignores SIGTERM is killed after the grace period") {
