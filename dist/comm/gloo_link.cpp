@@ -230,6 +230,11 @@ class Attempt {
     return get(stage);
   }
 
+  /// This process needs nothing of it any more; the last one leaves nothing of it in the store.
+  void leave() {
+    if (store_.add(prefix_ + "left", 1) == size_) store_.delete_prefix(prefix_);
+  }
+
   void publish(int rank, const std::string& addresses) {
     store_.set(prefix_ + std::to_string(rank), addresses);
   }
@@ -303,21 +308,27 @@ class GlooConnector final : public Connector {
       // gloo waits for five times as long as it is told to.
       const double patience = std::min(10.0, std::max(1.0, -seconds_since(deadline)));
       context->setTimeout(std::chrono::milliseconds(static_cast<int64_t>(patience * 200)));
-      std::string addresses;
-      const std::string silent = problem_in([&] { addresses = listen(*context, rank, size); });
-      if (silent.empty()) attempt.publish(rank, addresses);
-      word = attempt.agree("listening", silent);
-      if (word != "yes") continue;
-      std::vector<std::string> others(static_cast<size_t>(size));
-      for (int peer = 0; peer < size; ++peer)
-        if (peer != rank) others[static_cast<size_t>(peer)] = attempt.addresses_of(peer);
-      word = attempt.agree("connected", problem_in([&] { connect_pairs(*context, rank, others); }));
+      word = try_to_connect(attempt, *context);
+      attempt.leave();
       if (word == "yes") return std::make_unique<GlooLink>(engine_, context);
     }
     fail<CommError>("group '{}': the hosts cannot connect to each other: {}", name, word);
   }
 
  private:
+  /// "yes" where all processes have connected, else what one says that has not.
+  std::string try_to_connect(Attempt& attempt, gloo::transport::Context& context) const {
+    std::string addresses;
+    const std::string silent = problem_in([&] { addresses = listen(context); });
+    if (silent.empty()) attempt.publish(context.rank, addresses);
+    const std::string word = attempt.agree("listening", silent);
+    if (word != "yes") return word;
+    std::vector<std::string> others(static_cast<size_t>(context.size));
+    for (int peer = 0; peer < context.size; ++peer)
+      if (peer != context.rank) others[static_cast<size_t>(peer)] = attempt.addresses_of(peer);
+    return attempt.agree("connected", problem_in([&] { connect_pairs(context, others); }));
+  }
+
   /// What gloo says against `step`, with this process's name for the others; empty where nothing.
   template <class Step>
   std::string problem_in(const Step& step) const {
@@ -330,10 +341,10 @@ class GlooConnector final : public Connector {
   }
 
   /// A pair for each of the others; their addresses, all of one length, in the order of the ranks.
-  static std::string listen(gloo::transport::Context& context, int rank, int size) {
+  static std::string listen(gloo::transport::Context& context) {
     std::string addresses;
-    for (int peer = 0; peer < size; ++peer) {
-      if (peer == rank) continue;
+    for (int peer = 0; peer < context.size; ++peer) {
+      if (peer == context.rank) continue;
       const std::vector<char> address = context.createPair(peer)->address().bytes();
       addresses.append(address.begin(), address.end());
     }
@@ -341,11 +352,10 @@ class GlooConnector final : public Connector {
   }
 
   /// Connects every pair with that of its peer; `others`: what each rank's listen() gave.
-  static void connect_pairs(gloo::transport::Context& context, int rank,
+  static void connect_pairs(gloo::transport::Context& context,
                             const std::vector<std::string>& others) {
-    const size_t size = others.size();
+    const size_t size = others.size(), own = static_cast<size_t>(context.rank);
     for (size_t peer = 0; peer < size; ++peer) {
-      const size_t own = static_cast<size_t>(rank);
       if (peer == own) continue;
       const std::string& all = others[peer];
       const size_t length = all.size() / (size - 1);

@@ -101,6 +101,10 @@ RankProcesses::RankProcesses(const std::string& probe, const std::vector<int>& n
   }
 }
 
+int64_t RankProcesses::delete_keys(const std::string& prefix) {
+  return dist::TcpStore({.port = server_->port(), .token = kToken}).delete_prefix(prefix);
+}
+
 RankProcesses::~RankProcesses() {
   for (Rank& rank : ranks_) {
     if (rank.pid > 0) {

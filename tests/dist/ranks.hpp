@@ -64,6 +64,8 @@ class RankProcesses {
   /// The store's server, from the side that hosts it.
   dist::StoreServer& server() { return *server_; }
   void drop_server() { server_.reset(); }
+  /// Removes the keys that begin with `prefix`; how many there were.
+  int64_t delete_keys(const std::string& prefix);
   /// What the rank has printed so far (complete once it has been waited for).
   const std::string& output(int rank) const { return ranks_[static_cast<size_t>(rank)].output; }
 
