@@ -38,6 +38,9 @@ constexpr std::pair<std::string_view, std::string_view> kElsewhere[] = {
     {"output_filename", "write --log_dir FOLDER"},
     {"fp16", "write --mixed_precision fp16"},
     {"tpu", "there is no support of TPUs"},
+    {"tpu_cluster", "there is no support of TPUs"},
+    {"tpu_use_sudo", "there is no support of TPUs"},
+    {"vm", "there is no support of TPUs"},
 };
 
 /// The option that `bare` was likely meant to be, with its dashes; empty where none is near.

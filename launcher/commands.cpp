@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <set>
 
@@ -84,12 +85,13 @@ std::string likely_meant(const std::string& text, const std::vector<std::string>
   std::vector<std::string> similar;
   for (const std::string& candidate : candidates)
     if (!text.empty() && candidate.starts_with(text.front())) similar.push_back(candidate);
-  // A word that was cut short means one that goes on, however far.
+  // A word that was cut short means one that goes on, however far: --nproc, --nprocs.
+  const std::string begin = text.ends_with('s') ? text.substr(0, text.size() - 1) : text;
   std::vector<std::string> longer;
   for (const std::string& candidate : similar)
-    if (text.size() > 2 && candidate.starts_with(text)) longer.push_back(candidate);
+    if (begin.size() > 2 && candidate.starts_with(begin)) longer.push_back(candidate);
   if (!longer.empty()) return weft::detail::nearest(text, longer);
-  return weft::detail::nearest(text, similar);
+  return weft::detail::nearest(text, similar, std::max<size_t>(2, text.size() / 2));
 }
 
 std::string unknown_command_text(const std::string& name, const std::vector<std::string>& commands,

@@ -57,6 +57,7 @@ constexpr const char* kIgnored[] = {
     "deepspeed_config.deepspeed_multinode_launcher",
     "fp8_config.fp8_backend",
     "fp8_config.fp8_opt_level",
+    "fp8_config.fp8_optimization_level",
 };
 
 const char* prefix_of(std::string_view section) {

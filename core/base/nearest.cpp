@@ -24,12 +24,17 @@ size_t edit_distance(const std::string& a, const std::string& b) {
 
 }  // namespace
 
-std::string nearest(const std::string& text, const std::vector<std::string>& candidates) {
-  const auto best = std::min_element(candidates.begin(), candidates.end(),
-                                     [&](const std::string& x, const std::string& y) {
-                                       return edit_distance(text, x) < edit_distance(text, y);
-                                     });
-  return best == candidates.end() ? std::string() : *best;
+std::string nearest(const std::string& text, const std::vector<std::string>& candidates,
+                    size_t most) {
+  const std::string* best = nullptr;
+  size_t least = most;
+  for (const std::string& candidate : candidates) {
+    const size_t distance = edit_distance(text, candidate);
+    if (distance > least || (best != nullptr && distance == least)) continue;
+    best = &candidate;
+    least = distance;
+  }
+  return best == nullptr ? std::string() : *best;
 }
 
 }  // namespace weft::inline v0::detail

@@ -1,6 +1,7 @@
 // "Did you mean …?"
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -8,7 +9,9 @@
 
 namespace weft::inline v0::detail {
 
-/// The candidate with the smallest edit distance to `text`; empty where there is none.
-WEFT_API std::string nearest(const std::string& text, const std::vector<std::string>& candidates);
+/// The candidate with the smallest edit distance to `text`; empty where there is none, or none
+/// within `most` edits.
+WEFT_API std::string nearest(const std::string& text, const std::vector<std::string>& candidates,
+                             size_t most = SIZE_MAX);
 
 }  // namespace weft::inline v0::detail

@@ -108,6 +108,8 @@ TEST_CASE("launcher: usage errors name value and remedy, exit code 2") {
   refuses("launcher_unknown_beginning_dashes", 2, {"--nproc-per", "2", kProbe});
   refuses("launcher_unknown_short", 2, {"--n", "2", kProbe});
   refuses("launcher_unknown_capitals", 2, {"--NUM-PROCESSES", "2", kProbe});
+  refuses("launcher_unknown_far", 2, {"--no_tpu_cluster", kProbe});
+  refuses("launcher_accelerate_tpu", 2, {"--vm", "a", kProbe});
   refuses("launcher_unknown_mpirun", 2, {"-np", "2", kProbe});
   refuses("launcher_help_value", 2, {"--help=all", kProbe});
   refuses("launcher_version_value", 2, {"--version=1"});

@@ -114,6 +114,14 @@ TEST_CASE("config files: older and other files of Accelerate") {
       "  override_linear_precision: (false, false, false)\nfsdp_config:\n  version: 2\n");
   CHECK(eight.setting("fp8_amax_history_len").value == "512");
   CHECK(eight.setting("fp8_format").value == "E4M3");
+  // As Accelerate's questions write it, and as its yaml library writes what was a tuple.
+  const auto asked = resolved(
+      "fp8_config:\n  amax_compute_algorithm: max\n  amax_history_length: 256\n  backend: TE\n"
+      "  optimization_level: O2\n  override_linear_precision:\n  - false\n  - true\n  - false\n"
+      "fsdp_config:\n  fsdp_ignored_modules: null\n  fsdp_sharding_strategy: 1\n");
+  CHECK(asked.setting("fp8_amax_history_len").value == "256");
+  CHECK(asked.setting("fp8_override_linear_precision").value == "false,true,false");
+  CHECK_FALSE(asked.given("fsdp_ignored_modules"));
   CHECK(eight.setting("fsdp_version").value == "2");
   const auto mpi = resolved(
       "num_machines: 4\nnum_processes: 16\nmain_process_ip: 127.0.0.1\nmain_process_port: 29500\n"
