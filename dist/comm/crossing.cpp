@@ -235,9 +235,11 @@ void Crossing::leave(double seconds) noexcept {
   }
   for (int peer = 0; peer < size(); ++peer) {
     if (peer == rank()) continue;
+    // The goodbye itself first: its memory is gloo's until the system has it.
     still(peer, [&](Mailbox& its) {
-      while (its.expected && !its.expected->wait() && Clock::now() < end) {
-      }
+      for (Transfer* transfer : {its.sent.get(), its.expected.get()})
+        while (transfer != nullptr && !transfer->wait() && Clock::now() < end) {
+        }
     });
   }
 }
