@@ -285,8 +285,9 @@ TEST_CASE("hosts: where one process cannot connect, all try again together, thre
                                  "to each other: the process at 10.0.0.9: no route\n") !=
                 std::string::npos,
             ranks.output(r));
-      // A job may split off groups as long as it runs.
-      CHECK(ranks.delete_keys("gloo/") == 0);
+      // A job may split off groups as long as it runs. Where it fails, one rank may learn that from
+      // another before it has done with the last attempt.
+      if (failures < 3) CHECK(ranks.delete_keys("gloo/") == 0);
     }
 }
 
