@@ -107,9 +107,11 @@ void SpanningGroup::end_everywhere(const CommError& error) noexcept {
   try {
     parts_.store->compare_set(ended_key(), "", encode(error), kReasonPatience);
   } catch (const Error& unreachable) {
-    // Without the store the others see no more than that this rank is gone.
-    logging::warn(fmt::format("group '{}': the other hosts are not told why it ended: {}", name_,
-                              unreachable.what()));
+    // Without the store the others see no more than that this rank is gone. Where it is out of
+    // reach, its loss is the reason; and they miss it, or this host, themselves.
+    if (parts_.store->seconds_since_contact() < kReasonPatience)
+      logging::warn(fmt::format("group '{}': the other hosts are not told why it ended: {}", name_,
+                                unreachable.what()));
   }
   close_links();
 }
@@ -253,18 +255,22 @@ void SpanningGroup::check_wait(int node, int rank) {
 
 void SpanningGroup::fail_broken(int node, int rank, const std::string& why) {
   const TimePoint deadline = deadline_after(kReasonPatience);
-  while (Clock::now() < deadline) {
+  // A call to a store that is gone takes seconds, whatever its limit: the first one tells.
+  const auto store_answers = [this] {
+    return parts_.store->seconds_since_contact() < kReasonPatience;
+  };
+  do {
     control_.check_alive();
     if (adopt_reason(0.05)) throw_ending();
     for (const int member : layout_.members[to_size(node)]) {
-      const auto text = exit_of(layout_.world[to_size(member)]);
+      const auto text = store_answers() ? exit_of(layout_.world[to_size(member)]) : std::nullopt;
       if (!text) continue;
       control_.end(Ending::lost, member,
                    fmt::format("{}: rank {} of group '{}' is gone: {}", control_.running_call(),
                                member, name_, *text));
       throw_ending();
     }
-  }
+  } while (Clock::now() < deadline && store_answers());
   const std::vector<int>& there = members_of(node);
   control_.end(Ending::lost, rank < 0 && there.size() == 1 ? there[0] : rank,
                fmt::format("{}: in group '{}', {} is unreachable: {}", control_.running_call(),

@@ -144,6 +144,7 @@ std::shared_ptr<StoreClient::Link> StoreClient::handshake(Fd fd, TimePoint deadl
   made->fd = std::move(fd);
   made->number = ++links_;
   nobody_since_.reset();
+  refused_ = false;
   if (path_.empty()) {
     const SessionKeys keys = derive_keys(secret_, hello, challenge);
     made->channel = FrameChannel(keys.client, keys.server);
@@ -177,7 +178,8 @@ std::shared_ptr<StoreClient::Link> StoreClient::current(std::unique_lock<std::mu
                                                         uint64_t failures, TimePoint deadline) {
   if (link_) return link_;
   // Others who waited for the same attempt do not each make one of their own.
-  if (failures_ > failures) throw CommError(lost_);
+  // Nor does anybody go on asking a server that has ended.
+  if (failures_ > failures || (refused_ && failures_ > 0)) throw CommError(lost_);
   if (busy_) {
     changed_.wait_until(lock, deadline);
     return nullptr;

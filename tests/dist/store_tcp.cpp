@@ -302,6 +302,17 @@ TEST_CASE("store over TCP: calls fail soon when the server is gone") {
   CHECK(seconds < 10);
 }
 
+TEST_CASE("store over TCP: a server that has ended is not looked for by every call") {
+  auto server = std::make_unique<StoreServer>(StoreServerOptions{.token = kToken});
+  TcpStore store({.port = server->port(), .token = kToken});
+  store.set("a", "1");
+  server.reset();
+  CHECK_THROWS_AS(store.get("a"), CommError);  // finds out, which takes about 2 s
+  const auto start = std::chrono::steady_clock::now();
+  for (int i = 0; i < 20; ++i) CHECK_THROWS_AS(store.get("a"), CommError);
+  CHECK(std::chrono::steady_clock::now() - start < std::chrono::seconds(5));
+}
+
 TEST_CASE("store over TCP: a client waits for a server that starts later") {
   int port = 0;
   { const Fd probe = listen_on("127.0.0.1", port); }
